@@ -1,0 +1,224 @@
+import { createHash, type Hash } from 'node:crypto';
+import { DecodeError, Decoder } from '@msgpack/msgpack';
+import * as v from 'valibot';
+import type { ByteReader } from '../bytes/reader.js';
+import { FormatError, UnsupportedError } from '../errors.js';
+import { BlockBatch, encodeBlock, MAX_BLOCK_BYTES, MAX_RUN } from '../htab/block.js';
+import type { HtabItem } from '../htab/items.js';
+import { HPTE_BYTES, slotsOfOrder } from '../htab/order.js';
+import {
+  ARCHIVE_FORMAT,
+  ARCHIVE_VERSION,
+  type ArchiveCounts,
+  type ArchiveHeader,
+  BlockSchema,
+  HeaderSchema,
+  MarkSchema,
+  OrderSchema,
+  TrailerSchema,
+} from './schema.js';
+
+/** Bytes of the checksum record: `bin 8` of 32 bytes. */
+const CHECKSUM_BYTES = 34;
+const PIECE = 64 * 1024;
+
+/** An archive that is being read: its header, then its items. */
+export interface ArchiveReading {
+  readonly header: ArchiveHeader;
+  /** Ends only after trailer and checksum have been found right. */
+  readonly items: AsyncGenerator<HtabItem>;
+}
+
+/**
+ * Reads an archive (docs/archive.md). What the items say is only vouched for when they have come
+ * to their end: the checksum is the last thing in the file.
+ * @throws FormatError `E_ARCHIVE`, `E_CHECKSUM`, `E_TRUNCATED`, `E_BLOCK_RANGE`; UnsupportedError
+ *   `E_VERSION`. Offsets name the 64 KiB piece of the file in which the fault was found.
+ */
+export async function readArchive(reader: ByteReader): Promise<ArchiveReading> {
+  const decoding = new ArchiveDecoding(reader);
+  return { header: await decoding.header(), items: decoding.items() };
+}
+
+class ArchiveDecoding {
+  readonly #hash: Hash = createHash('sha256');
+  readonly #records: AsyncGenerator<unknown>;
+  #pieceOffset: number;
+  #record = 0;
+  #header: ArchiveHeader | undefined;
+
+  constructor(readonly reader: ByteReader) {
+    this.#pieceOffset = reader.offset;
+    const decoder = new Decoder({
+      maxStrLength: 4096,
+      maxBinLength: MAX_RUN * HPTE_BYTES,
+      maxArrayLength: 3,
+      maxMapLength: 32,
+      maxExtLength: 0,
+      useBigInt64: false,
+    });
+    this.#records = decoder.decodeStream(this.#pieces());
+  }
+
+  /** The file in pieces, all but the checksum. */
+  async *#pieces(): AsyncGenerator<Uint8Array> {
+    const { reader } = this;
+    for (;;) {
+      await reader.tryEnsure(PIECE + CHECKSUM_BYTES);
+      const length = Math.min(PIECE, reader.available - CHECKSUM_BYTES);
+      if (length <= 0) return;
+      this.#pieceOffset = reader.offset;
+      const piece = reader.take(length);
+      this.#hash.update(piece);
+      yield piece;
+    }
+  }
+
+  #bad(message: string, details: { path?: string; cause?: unknown } = {}): FormatError {
+    const path = details.path ?? `records[${this.#record}]`;
+    return new FormatError('E_ARCHIVE', message, { ...details, path, offset: this.#pieceOffset });
+  }
+
+  /** The next record, or undefined at the end of what can be decoded. */
+  async #next(): Promise<unknown> {
+    try {
+      const next = await this.#records.next();
+      if (next.done) return undefined;
+      return next.value;
+    } catch (error) {
+      if (error instanceof DecodeError || error instanceof RangeError) {
+        throw this.#bad(`it is not MessagePack as an archive has it: ${error.message}`, {
+          cause: error,
+        });
+      }
+      throw error;
+    }
+  }
+
+  async header(): Promise<ArchiveHeader> {
+    const record = await this.#next();
+    const loose = v.safeParse(v.object({ format: v.unknown(), version: v.unknown() }), record);
+    if (!loose.success || loose.output.format !== ARCHIVE_FORMAT) {
+      throw this.#bad('this is no HPT archive', { path: 'header / format' });
+    }
+    if (loose.output.version !== ARCHIVE_VERSION) {
+      throw new UnsupportedError('E_VERSION', 'this version of the archive is not known', {
+        offset: 0,
+        path: 'header / version',
+        expected: String(ARCHIVE_VERSION),
+        actual: String(loose.output.version),
+      });
+    }
+    const header = v.safeParse(HeaderSchema, record);
+    if (!header.success) {
+      const issue = header.issues[0];
+      throw this.#bad(issue.message, { path: `header / ${v.getDotPath(issue) ?? ''}` });
+    }
+    this.#header = header.output;
+    return header.output;
+  }
+
+  async *items(): AsyncGenerator<HtabItem> {
+    const counts = { parts: 0, blocks: 0, valid: 0, invalid: 0 };
+    const gathered = new BlockGatherer();
+    let slots = this.#header?.order ? slotsOfOrder(this.#header.order) : 2 ** 42;
+    const offset = (): number => this.#pieceOffset;
+    for (;;) {
+      const record = await this.#next();
+      this.#record++;
+      if (Array.isArray(record)) {
+        const block = v.safeParse(BlockSchema, record);
+        if (!block.success) throw this.#bad(`a block is wrong: ${block.issues[0].message}`);
+        const [index, nInvalid, entries] = block.output;
+        const nValid = entries.length / HPTE_BYTES;
+        if (index + nValid + nInvalid > slots) {
+          throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
+            offset: offset(),
+            path: `records[${this.#record}]`,
+            expected: `at most ${slots} slots`,
+            actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
+          });
+        }
+        counts.blocks++;
+        counts.valid += nValid;
+        counts.invalid += nInvalid;
+        gathered.add(encodeBlock({ index, nInvalid, entries }, 'big'));
+        if (gathered.full) yield { type: 'blocks', batch: gathered.take(offset()) };
+        continue;
+      }
+      if (!gathered.empty) yield { type: 'blocks', batch: gathered.take(offset()) };
+      const mark = v.safeParse(MarkSchema, record);
+      const order = v.safeParse(OrderSchema, record);
+      if (mark.success) {
+        if (mark.output === 'part') counts.parts++;
+        yield { type: mark.output, offset: offset() };
+      } else if (order.success) {
+        slots = slotsOfOrder(order.output.order);
+        yield { type: 'order', order: order.output.order, offset: offset() };
+      } else {
+        await this.#trailer(record, counts);
+        return;
+      }
+    }
+  }
+
+  async #trailer(record: unknown, counts: ArchiveCounts): Promise<void> {
+    const { reader } = this;
+    if (record === undefined) {
+      throw new FormatError('E_TRUNCATED', 'the archive ends before its trailer', {
+        offset: reader.offset + reader.available,
+      });
+    }
+    const trailer = v.safeParse(TrailerSchema, record);
+    if (!trailer.success) throw this.#bad('no record of an archive looks like this');
+    for (const key of ['parts', 'blocks', 'valid', 'invalid'] as const) {
+      if (trailer.output.trailer[key] !== counts[key]) {
+        throw new FormatError('E_CHECKSUM', `the trailer counts other ${key} than there are`, {
+          offset: this.#pieceOffset,
+          path: `trailer / ${key}`,
+          expected: String(counts[key]),
+          actual: String(trailer.output.trailer[key]),
+        });
+      }
+    }
+    if ((await this.#next()) !== undefined) throw this.#bad('records follow the trailer');
+    const at = reader.offset;
+    if (reader.available < CHECKSUM_BYTES) throw reader.truncated(CHECKSUM_BYTES, 'the checksum');
+    const checksum = Buffer.from(reader.take(CHECKSUM_BYTES));
+    const digest = this.#hash.digest();
+    if (checksum[0] !== 0xc4 || checksum[1] !== 32 || !checksum.subarray(2).equals(digest)) {
+      throw new FormatError('E_CHECKSUM', 'the archive was changed or damaged after writing', {
+        offset: at,
+        path: 'checksum',
+        expected: digest.toString('hex'),
+        actual: checksum.toString('hex'),
+      });
+    }
+  }
+}
+
+/** Joins encoded blocks into batches. */
+class BlockGatherer {
+  #pieces: Uint8Array[] = [];
+  #length = 0;
+
+  get empty(): boolean {
+    return this.#pieces.length === 0;
+  }
+
+  get full(): boolean {
+    return this.#length >= MAX_BLOCK_BYTES / 4;
+  }
+
+  add(block: Uint8Array): void {
+    this.#pieces.push(block);
+    this.#length += block.length;
+  }
+
+  take(offset: number): BlockBatch {
+    const batch = new BlockBatch(Buffer.concat(this.#pieces), 'big', this.#pieces.length, offset);
+    this.#pieces = [];
+    this.#length = 0;
+    return batch;
+  }
+}

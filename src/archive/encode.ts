@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { Encoder } from '@msgpack/msgpack';
+import type { HtabItem, HtabItems } from '../htab/items.js';
+import { ARCHIVE_FORMAT, ARCHIVE_VERSION, type ArchiveHeader } from './schema.js';
+
+const PIECE = 256 * 1024;
+
+/** What the header says beside what the items tell. */
+export type ArchiveOrigin = Pick<ArchiveHeader, 'source' | 'byteOrder' | 'host'> & {
+  /** Default: now. */
+  readonly time?: string | undefined;
+};
+
+/**
+ * Encodes items as a MessagePack archive (docs/archive.md): a header map, a record for each block
+ * and mark, a trailer map with counts, and the SHA-256 of all bytes before it.
+ */
+export async function* encodeArchive(
+  items: HtabItems,
+  origin: ArchiveOrigin,
+): AsyncGenerator<Uint8Array> {
+  const encoder = new Encoder();
+  const hash = createHash('sha256');
+  const counts = { parts: 0, blocks: 0, valid: 0, invalid: 0 };
+  let pieces: Uint8Array[] = [];
+  let length = 0;
+  const add = (record: unknown): void => {
+    const bytes = encoder.encode(record);
+    hash.update(bytes);
+    pieces.push(bytes);
+    length += bytes.length;
+  };
+  const takePieces = (): Uint8Array => {
+    const joined = Buffer.concat(pieces);
+    pieces = [];
+    length = 0;
+    return joined;
+  };
+
+  let first = true;
+  for await (const item of items) {
+    if (first) add(header(item, origin));
+    first = false;
+    switch (item.type) {
+      case 'order':
+        add({ order: item.order });
+        break;
+      case 'blocks':
+        for (const block of item.batch) {
+          add([block.index, block.nInvalid, block.entries]);
+          counts.blocks++;
+          counts.valid += block.nValid;
+          counts.invalid += block.nInvalid;
+          if (length >= PIECE) yield takePieces();
+        }
+        break;
+      case 'part':
+        counts.parts++;
+        add(item.type);
+        break;
+      case 'no-hpt':
+      case 'end':
+        add(item.type);
+        break;
+    }
+  }
+  if (first) add(header(undefined, origin));
+  add({ trailer: counts });
+  pieces.push(encoder.encode(new Uint8Array(hash.digest())));
+  yield takePieces();
+}
+
+function header(first: HtabItem | undefined, origin: ArchiveOrigin): ArchiveHeader {
+  return {
+    format: ARCHIVE_FORMAT,
+    version: ARCHIVE_VERSION,
+    order: first?.type === 'order' ? first.order : null,
+    source: origin.source,
+    byteOrder: origin.byteOrder,
+    time: origin.time ?? new Date().toISOString(),
+    host: origin.host,
+  };
+}

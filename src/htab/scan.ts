@@ -1,0 +1,83 @@
+import type { ByteReader } from '../bytes/reader.js';
+import { FormatError } from '../errors.js';
+import { BlockBatch, type ByteOrder, HEADER_BYTES } from './block.js';
+import { HPTE_BYTES } from './order.js';
+
+export interface ScanOptions {
+  readonly byteOrder: ByteOrder;
+  /** Slots of the table where its order is known: blocks may not reach beyond. */
+  readonly slots?: number | undefined;
+  /** For messages. */
+  readonly path: string;
+  /** Whether the blocks must be ended by a marker (a section), or by the end of the file. */
+  readonly terminated: boolean;
+}
+
+/**
+ * Yields whole blocks up to an end marker {0,0,0}, which is taken, or up to the end of the source
+ * where that is allowed. Returns whether the marker was there.
+ *
+ * QEMU checks `index + n_valid + n_invalid` in 32 bits, which can wrap (hw/ppc/spapr.c htab_load,
+ * 1.6 to 10.2); here the sum is exact.
+ * @throws FormatError `E_BLOCK_RANGE`, `E_TRUNCATED`
+ */
+export async function* scanBlocks(
+  reader: ByteReader,
+  options: ScanOptions,
+): AsyncGenerator<BlockBatch, boolean> {
+  const { byteOrder, path } = options;
+  const little = byteOrder === 'little';
+  const slots = options.slots ?? Number.POSITIVE_INFINITY;
+  const { view, buffer } = reader;
+  for (;;) {
+    const start = reader.pos;
+    const end = reader.end;
+    const offset = reader.offset;
+    let at = start;
+    let count = 0;
+    let marker = false;
+    let needed = HEADER_BYTES;
+    while (end - at >= HEADER_BYTES) {
+      const index = view.getUint32(at, little);
+      const nValid = view.getUint16(at + 4, little);
+      const nInvalid = view.getUint16(at + 6, little);
+      if (nValid === 0 && nInvalid === 0 && index === 0) {
+        marker = true;
+        break;
+      }
+      if (index + nValid + nInvalid > slots) {
+        throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
+          offset: offset + (at - start),
+          path,
+          expected: `at most ${slots} slots`,
+          actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
+        });
+      }
+      const size = HEADER_BYTES + nValid * HPTE_BYTES;
+      if (end - at < size) {
+        needed = size;
+        break;
+      }
+      at += size;
+      count++;
+    }
+    if (at > start) {
+      reader.pos = at;
+      yield new BlockBatch(buffer.subarray(start, at), byteOrder, count, offset);
+    }
+    if (marker) {
+      reader.pos += HEADER_BYTES;
+      return true;
+    }
+    if (await reader.tryEnsure(needed)) continue;
+    if (!options.terminated && reader.available === 0) return false;
+    throw reader.truncated(needed, describe(path, needed, reader.available));
+  }
+}
+
+function describe(path: string, needed: number, available: number): string {
+  if (available >= HEADER_BYTES) return `the entries of a block of ${path}`;
+  return needed === HEADER_BYTES && available === 0
+    ? `${path}: its end marker is missing`
+    : `the header of a block of ${path}`;
+}

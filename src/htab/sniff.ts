@@ -1,0 +1,123 @@
+import { FLAG_VALID, FLAGS_BYTE } from './hpte.js';
+import { HEADER_BYTES, type ByteOrder } from './block.js';
+import { HPTE_BYTES, orderOfSlots } from './order.js';
+
+/** What one byte order makes of the first bytes of a file of HTAB blocks. */
+export interface Reading {
+  readonly byteOrder: ByteOrder;
+  /** Why the bytes cannot be blocks in this byte order, and where; undefined when they can. */
+  readonly fault: { readonly offset: number; readonly reason: string } | undefined;
+  /** Blocks looked at. */
+  readonly blocks: number;
+  /** Every block begins where the one before it ended, the first at 0: a first pass. */
+  readonly contiguous: boolean;
+  /** Indices never go back. */
+  readonly ascending: boolean;
+  /** The order of the table that a contiguous first pass covers, when all of it was looked at. */
+  readonly order: number | undefined;
+}
+
+/** Verdict of {@link sniffByteOrder}. */
+export interface ByteOrderVerdict {
+  /** `ambiguous`: both are possible; `neither`: these are no HTAB blocks. */
+  readonly byteOrder: ByteOrder | 'ambiguous' | 'neither';
+  readonly little: Reading;
+  readonly big: Reading;
+}
+
+/**
+ * Tells the byte order of HTAB block headers from the first bytes of a file, or says that it
+ * cannot be told: nothing in the format records it.
+ *
+ * What counts, in this order: a byte order in which the bytes are no blocks at all (an entry
+ * without V, a block that is empty or reaches beyond the end of the file) is out; one that gives a
+ * complete first pass of a table wins, then one that gives a contiguous first pass, then one whose
+ * indices ascend (kvm_htab_read reports in index order).
+ *
+ * @param bytes the beginning of the file
+ * @param whole whether that is all of it
+ * @param order the order of the table, where it is known
+ */
+export function sniffByteOrder(
+  bytes: Uint8Array,
+  whole: boolean,
+  order?: number,
+): ByteOrderVerdict {
+  const little = readAs('little', bytes, whole, order);
+  const big = readAs('big', bytes, whole, order);
+  return { byteOrder: judge(little, big), little, big };
+}
+
+function judge(little: Reading, big: Reading): ByteOrderVerdict['byteOrder'] {
+  if (little.fault && big.fault) return 'neither';
+  if (little.fault) return 'big';
+  if (big.fault) return 'little';
+  const tests: ((r: Reading) => boolean)[] = [
+    (r) => r.order !== undefined,
+    (r) => r.contiguous,
+    (r) => r.ascending,
+  ];
+  for (const holds of tests) {
+    if (holds(little) !== holds(big)) return holds(little) ? 'little' : 'big';
+  }
+  return 'ambiguous';
+}
+
+function readAs(
+  byteOrder: ByteOrder,
+  bytes: Uint8Array,
+  whole: boolean,
+  order: number | undefined,
+): Reading {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const little = byteOrder === 'little';
+  const slots = order === undefined ? 2 ** 42 : 2 ** (order - 4);
+  let at = 0;
+  let blocks = 0;
+  let next = 0;
+  let last = -1;
+  let contiguous = true;
+  let ascending = true;
+  const done = (reason?: string): Reading => ({
+    byteOrder,
+    fault: reason === undefined ? undefined : { offset: at, reason },
+    blocks,
+    contiguous: contiguous && blocks > 0,
+    ascending: ascending && blocks > 0,
+    order:
+      contiguous && blocks > 0 && whole && at === bytes.length ? orderOfSlots(next) : undefined,
+  });
+  while (at < bytes.length) {
+    if (bytes.length - at < HEADER_BYTES) return done(whole ? 'a header is cut off' : undefined);
+    const index = view.getUint32(at, little);
+    const nValid = view.getUint16(at + 4, little);
+    const nInvalid = view.getUint16(at + 6, little);
+    const entries = at + HEADER_BYTES;
+    if (nValid === 0 && nInvalid === 0) {
+      // {0,0,0} may mark the end of a part; the kernel emits neither that nor {n,0,0}.
+      if (index !== 0 || blocks === 0) return done('a block counts nothing');
+      next = 0;
+      last = -1;
+      at = entries;
+      continue;
+    }
+    if (index + nValid + nInvalid > slots) return done('a block reaches beyond the table');
+    const end = entries + nValid * HPTE_BYTES;
+    if (whole && end > bytes.length) return done('the entries of a block are cut off');
+    for (
+      let entry = entries;
+      entry + HPTE_BYTES <= Math.min(end, bytes.length);
+      entry += HPTE_BYTES
+    ) {
+      if (!((bytes[entry + FLAGS_BYTE] ?? 0) & FLAG_VALID)) return done('an entry is not valid');
+    }
+    if (end > bytes.length) break;
+    if (index !== next) contiguous = false;
+    if (index < last) ascending = false;
+    next = index + nValid + nInvalid;
+    last = index;
+    blocks++;
+    at = end;
+  }
+  return done();
+}

@@ -1,0 +1,288 @@
+import { FormatError, UnsupportedError, UsageError } from '../errors.js';
+import type { BlockBatch, HtabBlock } from './block.js';
+import {
+  clearSoftwareBits,
+  FLAG_BOLTED,
+  FLAG_LARGE,
+  FLAG_VALID,
+  FLAGS_BYTE,
+  type Hpte,
+  isZeroEntry,
+} from './hpte.js';
+import type { HtabItem, HtabItems } from './items.js';
+import { HPTE_BYTES, isOrder, MAX_ORDER, MIN_ORDER, slotsOfOrder } from './order.js';
+import { TablePage } from './page.js';
+import { RunBuilder } from './runs.js';
+
+/** How many entries a table holds. */
+export interface HptCounts {
+  /** Entries with V set. */
+  readonly valid: number;
+  /** Valid entries with the bolted bit. */
+  readonly bolted: number;
+  /** Valid entries with L set: pages larger than 4 KiB. */
+  readonly large: number;
+  /** Slots that hold something without V: a producer's error, and never part of canonical blocks. */
+  readonly notValid: number;
+}
+
+/** Ways to write a table as blocks that every reader takes. */
+export type CanonicalFraming =
+  /** Every slot is covered: gaps count as invalid, as in the kernel's first pass. */
+  | 'kernel'
+  /** Valid entries only, as QEMU's first pass under TCG. */
+  | 'qemu';
+
+/**
+ * A hashed page table in memory. What it needs grows with the entries, not with the order.
+ *
+ * Slots that no block has mentioned are empty; the last writer wins (hw/ppc/spapr.c htab_load).
+ */
+export class HashPageTable {
+  /** Number of slots: 2^(order-4). */
+  readonly slots: number;
+  readonly #pages = new Map<number, TablePage>();
+  readonly #pageSlots: number;
+
+  /** @throws UsageError `E_ORDER` unless `order` is 18 to 46 */
+  constructor(
+    /** log2 of the table's size in bytes. */
+    readonly order: number,
+  ) {
+    if (!isOrder(order)) {
+      throw new UsageError('E_ORDER', 'no HPT has this order', {
+        expected: `${MIN_ORDER} to ${MAX_ORDER}`,
+        actual: String(order),
+      });
+    }
+    this.slots = slotsOfOrder(order);
+    // About 2^16 pages for a full table, within bounds that keep an insertion cheap.
+    this.#pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
+  }
+
+  /**
+   * Builds a table from items; a later order word begins it anew.
+   * @param order for items that carry none (the kernel's framing)
+   * @throws UnsupportedError `E_NO_HPT` for a radix guest; UsageError `E_ORDER_REQUIRED`
+   */
+  static async from(items: HtabItems, order?: number): Promise<HashPageTable> {
+    let table = order === undefined ? undefined : new HashPageTable(order);
+    let radix = false;
+    for await (const item of items) {
+      if (item.type === 'order') {
+        table = new HashPageTable(item.order);
+        radix = false;
+      } else if (item.type === 'no-hpt') {
+        radix = true;
+      } else if (item.type === 'blocks') {
+        if (table === undefined) throw orderRequired();
+        table.apply(item.batch);
+      }
+    }
+    if (radix) throw noHpt();
+    if (table === undefined) throw orderRequired();
+    return table;
+  }
+
+  /**
+   * Applies blocks in their order: entries replace what is in their slots, invalid slots are
+   * emptied.
+   * @throws FormatError `E_BLOCK_RANGE` for a block that reaches beyond the table
+   */
+  apply(blocks: BlockBatch | Iterable<HtabBlock>): void {
+    for (const { index, nValid, nInvalid, entries } of blocks) {
+      if (index + nValid + nInvalid > this.slots) {
+        throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
+          expected: `at most ${this.slots} slots`,
+          actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
+        });
+      }
+      this.#set(index, entries);
+      this.#clear(index + nValid, nInvalid);
+    }
+  }
+
+  #set(index: number, entries: Uint8Array): void {
+    const n = entries.length / HPTE_BYTES;
+    for (let i = 0; i < n; ) {
+      const slot = (index + i) % this.#pageSlots;
+      const room = Math.min(n - i, this.#pageSlots - slot);
+      const at = i * HPTE_BYTES;
+      // An all-zero entry is an empty slot, whatever the block calls it.
+      if (isZeroEntry(entries, at)) {
+        this.#clear(index + i, 1);
+        i++;
+        continue;
+      }
+      let run = 1;
+      while (run < room && !isZeroEntry(entries, at + run * HPTE_BYTES)) run++;
+      const number = Math.floor((index + i) / this.#pageSlots);
+      let page = this.#pages.get(number);
+      if (page === undefined) {
+        page = new TablePage();
+        this.#pages.set(number, page);
+      }
+      page.set(slot, run, entries, at);
+      i += run;
+    }
+  }
+
+  #clear(index: number, n: number): void {
+    for (let i = 0; i < n; ) {
+      const slot = (index + i) % this.#pageSlots;
+      const step = Math.min(n - i, this.#pageSlots - slot);
+      const number = Math.floor((index + i) / this.#pageSlots);
+      const page = this.#pages.get(number);
+      if (page !== undefined) {
+        page.clear(slot, step);
+        if (page.count === 0) this.#pages.delete(number);
+      }
+      i += step;
+    }
+  }
+
+  /** The entry in a slot, or undefined when it is empty. @throws RangeError beyond the table */
+  get(index: number): Hpte | undefined {
+    if (!Number.isInteger(index) || index < 0 || index >= this.slots) {
+      throw new RangeError(`slot ${index} is not in a table of ${this.slots}`);
+    }
+    const page = this.#pages.get(Math.floor(index / this.#pageSlots));
+    const slot = index % this.#pageSlots;
+    const i = page?.find(slot) ?? 0;
+    if (page === undefined || i >= page.count || page.slotAt(i) !== slot) return undefined;
+    return hpteAt(index, page.entries, i * HPTE_BYTES);
+  }
+
+  /** The valid entries (V set) in ascending order of slots. */
+  *entries(): Generator<Hpte> {
+    for (const [index, bytes, at] of this.#stored()) {
+      if ((bytes[at + FLAGS_BYTE] ?? 0) & FLAG_VALID) yield hpteAt(index, bytes, at);
+    }
+  }
+
+  /** Everything stored, in ascending order: slot, and where its 16 bytes are. */
+  *#stored(): Generator<readonly [number, Uint8Array, number]> {
+    for (const number of [...this.#pages.keys()].sort((a, b) => a - b)) {
+      const page = this.#pages.get(number);
+      if (page === undefined) continue;
+      const bytes = page.entries;
+      for (let i = 0; i < page.count; i++) {
+        yield [number * this.#pageSlots + page.slotAt(i), bytes, i * HPTE_BYTES];
+      }
+    }
+  }
+
+  counts(): HptCounts {
+    let valid = 0;
+    let bolted = 0;
+    let large = 0;
+    let notValid = 0;
+    for (const page of this.#pages.values()) {
+      const bytes = page.entries;
+      for (let at = FLAGS_BYTE; at < bytes.length; at += HPTE_BYTES) {
+        const flags = bytes[at] ?? 0;
+        if (flags & FLAG_VALID) {
+          valid++;
+          if (flags & FLAG_BOLTED) bolted++;
+          if (flags & FLAG_LARGE) large++;
+        } else {
+          notValid++;
+        }
+      }
+    }
+    return { valid, bolted, large, notValid };
+  }
+
+  /**
+   * Whether two tables are the same, slot for slot.
+   * @param options.ignoreSoftwareBits leave out the bits that belong to the hypervisor (0x60 of
+   *   DW0, 2^62 of DW1), which differ between KVM and TCG for the same guest. Default false.
+   */
+  equals(other: HashPageTable, options: { ignoreSoftwareBits?: boolean } = {}): boolean {
+    if (this.order !== other.order || this.#pages.size !== other.#pages.size) return false;
+    for (const [number, page] of this.#pages) {
+      const match = other.#pages.get(number);
+      if (match === undefined || match.count !== page.count) return false;
+      for (let i = 0; i < page.count; i++) if (page.slotAt(i) !== match.slotAt(i)) return false;
+      if (!sameEntries(page.entries, match.entries, options.ignoreSoftwareBits ?? false)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** What is stored, bit for bit, as one part of blocks without gaps counted. */
+  async *items(): AsyncGenerator<HtabItem> {
+    yield* this.#blocks('qemu', false, false);
+  }
+
+  /**
+   * The table in canonical form: one part, ascending, the hypervisor's bits cleared, entries
+   * without V left out, runs cut only where the format forces it.
+   * @param framing whether gaps are counted. `kernel` covers every slot that a 32-bit index can
+   *   reach.
+   */
+  async *canonical(
+    framing: CanonicalFraming,
+    options: { boltedOnly?: boolean } = {},
+  ): AsyncGenerator<HtabItem> {
+    yield* this.#blocks(framing, true, options.boltedOnly ?? false);
+  }
+
+  *#blocks(framing: CanonicalFraming, clean: boolean, bolted: boolean): Generator<HtabItem> {
+    yield { type: 'order', order: this.order, offset: 0 };
+    yield { type: 'part', offset: 4 };
+    const runs = new RunBuilder();
+    const wanted = (clean ? FLAG_VALID : 0) | (bolted ? FLAG_BOLTED : 0);
+    const scratch = new Uint8Array(HPTE_BYTES);
+    let next = 0;
+    for (const [index, bytes, at] of this.#stored()) {
+      if (((bytes[at + FLAGS_BYTE] ?? 0) & wanted) !== wanted) continue;
+      if (framing === 'kernel' && index > next) runs.invalid(next, index - next);
+      scratch.set(bytes.subarray(at, at + HPTE_BYTES));
+      if (clean) clearSoftwareBits(scratch, 0);
+      runs.valid(index, scratch, 0);
+      next = index + 1;
+      const batch = runs.full ? runs.take() : undefined;
+      if (batch !== undefined) yield { type: 'blocks', batch };
+    }
+    const end = Math.min(this.slots, 2 ** 32);
+    if (framing === 'kernel' && end > next) runs.invalid(next, end - next);
+    runs.close();
+    const batch = runs.take();
+    if (batch !== undefined) yield { type: 'blocks', batch };
+    yield { type: 'end', offset: 0 };
+  }
+}
+
+function hpteAt(index: number, bytes: Uint8Array, at: number): Hpte {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, HPTE_BYTES);
+  return { index, dw0: view.getBigUint64(0), dw1: view.getBigUint64(8) };
+}
+
+function sameEntries(a: Uint8Array, b: Uint8Array, ignoreSoftwareBits: boolean): boolean {
+  if (!ignoreSoftwareBits) return Buffer.compare(a, b) === 0;
+  const left = a.slice();
+  const right = b.slice();
+  for (let at = 0; at < left.length; at += HPTE_BYTES) {
+    clearSoftwareBits(left, at);
+    clearSoftwareBits(right, at);
+  }
+  return Buffer.compare(left, right) === 0;
+}
+
+/** The error for a guest that has no HPT where one is needed. */
+export function noHpt(): UnsupportedError {
+  return new UnsupportedError(
+    'E_NO_HPT',
+    'the guest has no hashed page table: its MMU runs in radix mode (-1 in spapr/htab)',
+  );
+}
+
+/** The error for blocks of a table whose size nothing tells. */
+export function orderRequired(): UsageError {
+  return new UsageError(
+    'E_ORDER_REQUIRED',
+    'the order of the table is not in this input and cannot be told from it; give it (--order N)',
+  );
+}

@@ -1,0 +1,101 @@
+import type { ByteReader } from '../bytes/reader.js';
+import { FormatError, LimitError } from '../errors.js';
+import { type Configuration, ELEMENT } from './elements.js';
+
+const MAX_MACHINE_NAME = 1024;
+const MAX_CAPABILITIES = 256;
+const PREFIX = 'configuration/';
+
+/**
+ * Reads the configuration element from its type byte on, with its subsections
+ * (migration/savevm.c vmstate_configuration, QEMU 2.4 and later).
+ * @throws FormatError `E_CONFIGURATION`, `E_TRUNCATED`; LimitError
+ */
+export async function readConfiguration(reader: ByteReader): Promise<Configuration> {
+  const offset = reader.offset;
+  await reader.ensure(5, 'the configuration');
+  reader.pos += 1;
+  const length = reader.u32();
+  if (length > MAX_MACHINE_NAME) {
+    throw new LimitError('E_LIMIT', 'the machine type name is too long', {
+      offset: offset + 1,
+      path: 'configuration / name',
+      expected: `at most ${MAX_MACHINE_NAME} bytes`,
+      actual: String(length),
+    });
+  }
+  await reader.ensure(length, 'the machine type name');
+  const machine = text(reader.take(length));
+  let capabilities: string[] = [];
+  let targetPageBits: number | undefined;
+  let uuid: string | undefined;
+  for (let name = await nextSubsection(reader); name; name = await nextSubsection(reader)) {
+    const at = reader.offset;
+    reader.pos += 2 + PREFIX.length + name.length + 4;
+    switch (name) {
+      case 'capabilities':
+        capabilities = await readCapabilities(reader);
+        break;
+      case 'target-page-bits':
+        await reader.ensure(4, 'configuration/target-page-bits');
+        targetPageBits = reader.u32();
+        break;
+      case 'uuid':
+        await reader.ensure(16, 'configuration/uuid');
+        uuid = formatUuid(reader.take(16));
+        break;
+      default:
+        throw new FormatError('E_CONFIGURATION', 'an unknown subsection has no known length', {
+          offset: at,
+          path: 'configuration',
+          expected: 'capabilities, target-page-bits or uuid',
+          actual: name,
+        });
+    }
+  }
+  return { offset, length: reader.offset - offset, machine, capabilities, targetPageBits, uuid };
+}
+
+/** The name, without its prefix, of the subsection that stands next, which is not taken yet. */
+async function nextSubsection(reader: ByteReader): Promise<string | undefined> {
+  if (!(await reader.tryEnsure(2)) || reader.peek() !== ELEMENT.SUBSECTION) return undefined;
+  const length = reader.peek(1);
+  if (!(await reader.tryEnsure(2 + length + 4))) return undefined;
+  const name = text(reader.buffer.subarray(reader.pos + 2, reader.pos + 2 + length));
+  return name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
+}
+
+async function readCapabilities(reader: ByteReader): Promise<string[]> {
+  await reader.ensure(4, 'configuration/capabilities');
+  const offset = reader.offset;
+  const count = reader.u32();
+  if (count > MAX_CAPABILITIES) {
+    throw new FormatError('E_CONFIGURATION', 'too many capabilities', {
+      offset,
+      path: 'configuration/capabilities',
+      expected: `at most ${MAX_CAPABILITIES}`,
+      actual: String(count),
+    });
+  }
+  const names: string[] = [];
+  for (let i = 0; i < count; i++) {
+    await reader.ensure(1, 'the name of a capability');
+    const length = reader.u8();
+    await reader.ensure(length, 'the name of a capability');
+    names.push(text(reader.take(length)));
+  }
+  return names;
+}
+
+/** Names are ASCII in practice; other bytes must not turn into something else. */
+export function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
+}
+
+function formatUuid(bytes: Uint8Array): string {
+  const hex = Buffer.from(bytes).toString('hex');
+  return [8, 12, 16, 20]
+    .map((end, i) => hex.slice([0, 8, 12, 16][i], end))
+    .concat(hex.slice(20))
+    .join('-');
+}

@@ -1,0 +1,87 @@
+import type { ByteReader } from '../bytes/reader.js';
+import { FormatError } from '../errors.js';
+import { ELEMENT, type PayloadWalker } from './elements.js';
+
+/** Enough bytes to judge what stands next: the longest section header. */
+export const LOOKAHEAD = 1 + 4 + 1 + 255 + 8;
+
+/** Sections that the walk has met, by id. */
+export type KnownIds = { has(id: number): boolean };
+
+/**
+ * Whether these bytes can be the beginning of a stream element: a section header with a printable
+ * name, a PART or END of a section that was started, a command, or the end of the stream.
+ * @param atEnd whether the source ends with these bytes
+ */
+export function looksLikeElement(bytes: Buffer, ids: KnownIds, atEnd: boolean): boolean {
+  switch (bytes[0]) {
+    case ELEMENT.START:
+    case ELEMENT.FULL: {
+      const length = bytes[5] ?? 0;
+      if (length === 0 || bytes.length < 6 + length + 8) return false;
+      const name = bytes.subarray(6, 6 + length);
+      const printable = name.every((c) => c > 0x20 && c < 0x7f);
+      return printable && bytes.readUInt32BE(6 + length + 4) < 0x10000;
+    }
+    case ELEMENT.PART:
+    case ELEMENT.END:
+      return bytes.length >= 5 && ids.has(bytes.readUInt32BE(1));
+    case ELEMENT.COMMAND:
+      return bytes.length >= 5 && bytes.readUInt16BE(1) < 0x20;
+    case ELEMENT.EOF:
+      if (bytes.length === 1) return atEnd;
+      return bytes[1] === ELEMENT.VMDESCRIPTION
+        ? bytes.length >= 7 && bytes[6] === 0x7b
+        : bytes.every((c) => c === 0);
+    default:
+      return false;
+  }
+}
+
+/** Whether a footer with that id stands at the beginning of these bytes. */
+export function isFooter(bytes: Buffer, id: number): boolean {
+  return bytes.length >= 5 && bytes[0] === ELEMENT.FOOTER && bytes.readUInt32BE(1) === id;
+}
+
+/**
+ * Walks a payload of unknown length up to its footer: the first one with the section's id that
+ * something which looks like an element follows. The caller reports that it was found this way.
+ * @throws FormatError `E_SECTION_LENGTH` when there is none
+ */
+export function untilFooter(ids: KnownIds): PayloadWalker<void> {
+  return async function* (reader, context) {
+    const start = reader.offset;
+    const { id } = context.section;
+    for (;;) {
+      const whole = await reader.tryEnsure(5 + LOOKAHEAD);
+      const window = windowOf(reader);
+      let at = window.indexOf(ELEMENT.FOOTER);
+      for (; at >= 0; at = window.indexOf(ELEMENT.FOOTER, at + 1)) {
+        if (whole && window.length - at < 5 + LOOKAHEAD) break;
+        const behind = window.subarray(at + 5, at + 5 + LOOKAHEAD);
+        if (isFooter(window.subarray(at), id) && looksLikeElement(behind, ids, !whole)) {
+          reader.pos += at;
+          return;
+        }
+      }
+      if (!whole) {
+        throw new FormatError('E_SECTION_LENGTH', 'the end of this section cannot be found', {
+          offset: start,
+          path: context.section.name,
+          expected: `a footer with id ${id}`,
+        });
+      }
+      // Keep what may be the beginning of the footer.
+      reader.pos += at >= 0 ? at : Math.max(1, window.length - (4 + LOOKAHEAD));
+      yield;
+    }
+  };
+}
+
+function windowOf(reader: ByteReader): Buffer {
+  return Buffer.from(
+    reader.buffer.buffer,
+    reader.buffer.byteOffset + reader.pos,
+    reader.end - reader.pos,
+  );
+}

@@ -1,0 +1,152 @@
+import type { ByteSource } from '../bytes/source.js';
+import { FormatError } from '../errors.js';
+import { ELEMENT } from './elements.js';
+
+/**
+ * The description that QEMU 2.3 and later append to a stream: JSON that says, field by field, what
+ * each device section holds (migration/vmstate.c vmsd_desc_field_start, migration/savevm.c
+ * qemu_savevm_state_complete_precopy_non_iterable). It is the only place where the lengths of
+ * device sections can be learnt.
+ */
+export interface VmDescription {
+  /** Position of the element's type byte. */
+  readonly offset: number;
+  /** Bytes of the JSON text. */
+  readonly length: number;
+  /** The target's page size, if stated. */
+  readonly pageSize: number | undefined;
+  /** Devices in the order of their sections. */
+  readonly devices: readonly DeviceDescription[];
+}
+
+export interface DeviceDescription {
+  readonly name: string;
+  readonly instance: number;
+  /** Bytes of the payload by the description, which is not always right; undefined if untellable. */
+  readonly payloadLength: number | undefined;
+}
+
+/** Largest JSON text that is looked at, in bytes. Real ones are below 2 MiB. */
+export const MAX_VMDESC_BYTES = 64 * 1024 * 1024;
+/** How far from the end the search goes. */
+const SEARCH_BYTES = MAX_VMDESC_BYTES + 1024 * 1024;
+const HEADER = 5;
+/** How many places that look like the element are tried. */
+const MAX_CANDIDATES = 32;
+const MAX_DEPTH = 64;
+
+/** Result of a search: the description, or why there is none. */
+export type VmdescSearch =
+  | { readonly found: VmDescription }
+  | { readonly found: undefined; readonly damaged: FormatError | undefined };
+
+/**
+ * Finds the description at the end of a seekable source: the last byte 0x06 that is followed by a
+ * length that fits and by JSON with `devices`. What follows it may be padding.
+ * @param from where the stream begins; nothing before it is looked at
+ */
+export async function findVmdesc(source: ByteSource, from: number): Promise<VmdescSearch> {
+  const size = source.size;
+  if (size === undefined || !source.seekable) return { found: undefined, damaged: undefined };
+  const step = 1024 * 1024;
+  let candidates = 0;
+  const lowest = Math.max(from, size - SEARCH_BYTES);
+  // Windows overlap by the element's header and the '{'.
+  for (let end = size; end > lowest; end -= step) {
+    const start = Math.max(lowest, end - step);
+    const window = await readAt(source, start, Math.min(size, end + HEADER + 1) - start);
+    for (let at = end - start - 1; at >= 0; at--) {
+      at = window.lastIndexOf(ELEMENT.VMDESCRIPTION, at);
+      if (at < 0) break;
+      if (window.length - at < HEADER + 1 || window[at + HEADER] !== 0x7b) continue;
+      const length = window.readUInt32BE(at + 1);
+      const offset = start + at;
+      if (length < 2 || length > MAX_VMDESC_BYTES || offset + HEADER + length > size) continue;
+      if (++candidates > MAX_CANDIDATES) return { found: undefined, damaged: undefined };
+      const json = await readAt(source, offset + HEADER, length);
+      // Guest memory may hold anything: only text that looks like the description is parsed.
+      if (json.length < length || !json.includes('"devices"')) continue;
+      try {
+        return { found: parseVmdesc(json, offset) };
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        // The one nearest to the end is the real one; another inside RAM proves nothing.
+        return { found: undefined, damaged: error };
+      }
+    }
+  }
+  return { found: undefined, damaged: undefined };
+}
+
+async function readAt(source: ByteSource, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  let got = 0;
+  while (got < length) {
+    const count = await source.read(buffer.subarray(got), position + got);
+    if (count === 0) break;
+    got += count;
+  }
+  return buffer.subarray(0, got);
+}
+
+/** @throws FormatError `E_VMDESC` for text that is not a description */
+export function parseVmdesc(json: Uint8Array, offset: number): VmDescription {
+  const bad = (message: string, cause?: unknown): FormatError =>
+    new FormatError('E_VMDESC', message, { offset: offset + HEADER, path: 'vmdescription', cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(json).toString('utf8'));
+  } catch (error) {
+    throw bad('it is not JSON', error);
+  }
+  if (!isObject(value) || !Array.isArray(value.devices)) throw bad("it has no list 'devices'");
+  const devices = value.devices.map((device: unknown, i: number): DeviceDescription => {
+    if (!isObject(device) || typeof device.name !== 'string') {
+      throw bad(`devices[${i}] has no name`);
+    }
+    return {
+      name: device.name,
+      instance: typeof device.instance_id === 'number' ? device.instance_id : 0,
+      payloadLength: sumOfState(device, 0),
+    };
+  });
+  return {
+    offset,
+    length: json.length,
+    pageSize: typeof value.page_size === 'number' ? value.page_size : undefined,
+    devices,
+  };
+}
+
+/**
+ * Bytes of a state: its fields, and its subsections with their headers. The subsections of nested
+ * structs are part of the struct's size already.
+ */
+function sumOfState(state: Record<string, unknown>, depth: number): number | undefined {
+  if (depth > MAX_DEPTH || !Array.isArray(state.fields)) return undefined;
+  let sum = 0;
+  for (const field of state.fields as unknown[]) {
+    if (!isObject(field) || !isCount(field.size)) return undefined;
+    const times = field.array_len ?? 1;
+    if (!isCount(times)) return undefined;
+    sum += field.size * times;
+  }
+  if (state.subsections !== undefined) {
+    if (!Array.isArray(state.subsections)) return undefined;
+    for (const sub of state.subsections as unknown[]) {
+      if (!isObject(sub) || typeof sub.vmsd_name !== 'string') return undefined;
+      const inner = sumOfState(sub, depth + 1);
+      if (inner === undefined) return undefined;
+      sum += 1 + 1 + Buffer.byteLength(sub.vmsd_name) + 4 + inner;
+    }
+  }
+  return Number.isSafeInteger(sum) ? sum : undefined;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
