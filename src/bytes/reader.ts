@@ -50,9 +50,10 @@ export class ByteReader {
     readonly source: ByteSource,
     options: ByteReaderOptions = {},
   ) {
-    const bytes = new ArrayBuffer(options.capacity ?? DEFAULT_CAPACITY);
-    this.buffer = new Uint8Array(bytes);
-    this.view = new DataView(bytes);
+    // Not cleared: only bytes that were read are ever looked at, and small files touch little of it.
+    const memory = Buffer.allocUnsafeSlow(options.capacity ?? DEFAULT_CAPACITY).buffer;
+    this.buffer = new Uint8Array(memory);
+    this.view = new DataView(memory);
     this.#base = options.start ?? 0;
     this.#signal = options.signal;
     this.#onProgress = options.onProgress;

@@ -73,7 +73,8 @@ export class BlockBatch implements Iterable<HtabBlock> {
   /** The same blocks with headers of that byte order: `bytes` itself, or a converted copy. */
   encode(byteOrder: ByteOrder): Uint8Array {
     if (byteOrder === this.byteOrder) return this.bytes;
-    const out = this.bytes.slice();
+    // `slice` of a Buffer would be a view.
+    const out = Uint8Array.from(this.bytes);
     const view = new DataView(out.buffer, out.byteOffset, out.length);
     const little = byteOrder === 'little';
     for (let at = 0; at < out.length; ) {

@@ -11,6 +11,7 @@ export interface HtabSummary {
   readonly order: number | undefined;
   /** The guest has no HPT (radix). */
   readonly radix: boolean;
+  /** PART and END payloads. */
   readonly parts: number;
   readonly blocks: number;
   /** How often the index went back, plus one: a first pass and the later ones. 0 without blocks. */
@@ -63,6 +64,8 @@ export class Census {
         this.#radix = false;
         break;
       case 'no-hpt':
+        // The first stands for START; QEMU repeats it in every PART and END.
+        if (this.#radix) this.#parts++;
         this.#radix = true;
         break;
       case 'part':

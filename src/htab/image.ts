@@ -164,8 +164,15 @@ class WindowedImage {
 
   async flush(): Promise<void> {
     if (!this.#dirty) return;
-    await this.file.write(this.#window, this.#number * WINDOW);
-    this.#written.add(this.#number);
+    const position = this.#number * WINDOW;
+    if (this.#written.has(this.#number)) {
+      await this.file.write(this.#window, position);
+    } else {
+      for (const [from, to] of usedPages(this.#window)) {
+        await this.file.write(this.#window.subarray(from, to), position + from);
+      }
+      this.#written.add(this.#number);
+    }
     this.#dirty = false;
   }
 
@@ -176,4 +183,21 @@ class WindowedImage {
     this.#number = -1;
     this.#dirty = false;
   }
+}
+
+const PAGE = 4096;
+const ZERO_PAGE = Buffer.alloc(PAGE);
+
+/** The stretches of a window that are not zero, in whole pages: the rest stays a hole. */
+function* usedPages(window: Uint8Array): Generator<[number, number]> {
+  let from = -1;
+  for (let at = 0; at < window.length; at += PAGE) {
+    if (ZERO_PAGE.equals(window.subarray(at, at + PAGE))) {
+      if (from >= 0) yield [from, at];
+      from = -1;
+    } else if (from < 0) {
+      from = at;
+    }
+  }
+  if (from >= 0) yield [from, window.length];
 }

@@ -10,7 +10,7 @@ import { HPTE_BYTES } from './order.js';
  * Blocks are built in one buffer with big-endian headers; `take` hands the finished ones over.
  */
 export class RunBuilder {
-  readonly #buffer = new Uint8Array(3 * MAX_BLOCK_BYTES);
+  readonly #buffer = new Uint8Array(Buffer.allocUnsafeSlow(3 * MAX_BLOCK_BYTES).buffer);
   readonly #view = new DataView(this.#buffer.buffer);
   #length = 0;
   /** Where the open block begins, if one is open. */

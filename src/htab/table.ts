@@ -262,8 +262,8 @@ function hpteAt(index: number, bytes: Uint8Array, at: number): Hpte {
 
 function sameEntries(a: Uint8Array, b: Uint8Array, ignoreSoftwareBits: boolean): boolean {
   if (!ignoreSoftwareBits) return Buffer.compare(a, b) === 0;
-  const left = a.slice();
-  const right = b.slice();
+  const left = Uint8Array.from(a);
+  const right = Uint8Array.from(b);
   for (let at = 0; at < left.length; at += HPTE_BYTES) {
     clearSoftwareBits(left, at);
     clearSoftwareBits(right, at);

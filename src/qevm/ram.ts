@@ -59,11 +59,40 @@ export type RamItem =
   | { readonly type: 'pages' }
   | { readonly type: 'eos'; readonly offset: number };
 
+/**
+ * Told of each page entry as the walk passes it, in stream order. Addresses are offsets in the
+ * block; `buffer` is the walk's window and stays as it is until the walk goes on after its next
+ * item, so work that waits is done there. `offset` is the position of the data in the source.
+ */
+export interface RamVisitor {
+  /** One page as it is, at `buffer[at]`. */
+  page(block: RamBlock, address: number, buffer: Uint8Array, at: number): void;
+  /** A page of one repeated byte: 0, or any by writers up to QEMU 1.4. */
+  zero(block: RamBlock, address: number, fill: number): void;
+  /** `length` bytes at `buffer[at]`: a change to what the page was before. */
+  xbzrle: PackedPageListener;
+  /** `length` bytes at `buffer[at]`: the page as a zlib stream. */
+  compressed: PackedPageListener;
+}
+
+type PackedPageListener = (
+  block: RamBlock,
+  address: number,
+  buffer: Uint8Array,
+  at: number,
+  length: number,
+  offset: number,
+) => void;
+
 /** Walks `ram` payloads without holding them; block list and current block outlive a payload. */
 export class RamWalker {
   readonly blocks: RamBlock[] = [];
   readonly #byName = new Map<string, RamBlock>();
   #current: RamBlock | undefined;
+  /** With mapped-ram, pages are in their regions and nowhere else. */
+  #allMapped = false;
+
+  constructor(readonly visitor?: RamVisitor) {}
 
   /** @throws FormatError `E_RAM`, `E_TRUNCATED`; UnsupportedError for RDMA hooks */
   async *walk(reader: ByteReader, context: PayloadContext): AsyncGenerator<RamItem> {
@@ -75,7 +104,9 @@ export class RamWalker {
         actual: String(context.section.version),
       });
     }
-    const { view } = reader;
+    const { view, buffer } = reader;
+    const { visitor } = this;
+    this.#allMapped = context.capabilities.has('mapped-ram');
     for (;;) {
       // The window is refilled here and nowhere else on the way, where the consumer can follow.
       if (reader.end - reader.pos < LARGEST_ENTRY) {
@@ -95,30 +126,39 @@ export class RamWalker {
           if (reader.end - reader.pos < TARGET_PAGE) {
             throw reader.truncated(TARGET_PAGE, `a page of RAM block '${block.name}'`);
           }
+          visitor?.page(block, address, buffer, reader.pos);
           reader.pos += TARGET_PAGE;
           block.pages++;
           break;
         }
         case RAM_FLAG.ZERO: {
           const block = this.#block(reader, flags, address, offset);
-          await reader.ensure(1, `a zero page of RAM block '${block.name}'`);
+          if (reader.pos === reader.end) {
+            throw reader.truncated(1, `a zero page of RAM block '${block.name}'`);
+          }
+          visitor?.zero(block, address, buffer[reader.pos] ?? 0);
           reader.pos += 1;
           block.zeroPages++;
           break;
         }
         case RAM_FLAG.XBZRLE: {
           const block = this.#block(reader, flags, address, offset);
-          await this.#skipXbzrle(reader);
+          const length = xbzrleLength(reader);
+          visitor?.xbzrle(block, address, buffer, reader.pos, length, reader.offset);
+          reader.pos += length;
           block.xbzrlePages++;
           break;
         }
         case RAM_FLAG.COMPRESS_PAGE: {
           const block = this.#block(reader, flags, address, offset);
-          await this.#skipCompressed(reader);
+          const length = compressedLength(reader);
+          visitor?.compressed(block, address, buffer, reader.pos, length, reader.offset);
+          reader.pos += length;
           block.compressedPages++;
           break;
         }
         case RAM_FLAG.MEM_SIZE:
+          yield { type: 'pages' };
           yield* this.#readBlocks(reader, address, context);
           yield { type: 'blocks', blocks: this.blocks };
           break;
@@ -163,6 +203,12 @@ export class RamWalker {
         path: RAM_SECTION,
       });
     }
+    if (this.#allMapped) {
+      throw new FormatError('E_RAM', 'a page stands in the stream in spite of mapped-ram', {
+        offset,
+        path: RAM_SECTION,
+      });
+    }
     if (address >= block.usedLength) {
       throw new FormatError('E_RAM', `a page lies beyond RAM block '${block.name}'`, {
         offset,
@@ -172,37 +218,6 @@ export class RamWalker {
       });
     }
     return block;
-  }
-
-  async #skipXbzrle(reader: ByteReader): Promise<void> {
-    await reader.ensure(3, 'an XBZRLE page');
-    const offset = reader.offset;
-    const encoding = reader.u8();
-    const length = reader.u16();
-    if (encoding !== 1 || length > TARGET_PAGE) {
-      throw new FormatError('E_RAM', 'an XBZRLE page has a wrong header', {
-        offset,
-        path: RAM_SECTION,
-        expected: `encoding 1, at most ${TARGET_PAGE} bytes`,
-        actual: `encoding ${encoding}, ${length} bytes`,
-      });
-    }
-    await reader.skip(length, 'an XBZRLE page');
-  }
-
-  async #skipCompressed(reader: ByteReader): Promise<void> {
-    await reader.ensure(4, 'a compressed page');
-    const offset = reader.offset;
-    const length = reader.u32();
-    if (length > MAX_COMPRESSED_PAGE) {
-      throw new FormatError('E_RAM', 'a compressed page is longer than a page can get', {
-        offset,
-        path: RAM_SECTION,
-        expected: `at most ${MAX_COMPRESSED_PAGE} bytes`,
-        actual: String(length),
-      });
-    }
-    await reader.skip(length, 'a compressed page');
   }
 
   /** The block list of the START payload: entries until their lengths add up to `total`. */
@@ -310,7 +325,8 @@ export class RamWalker {
     // QEMU 11.1 writes zeros for blocks that x-ignore-shared leaves out.
     if (bitmapOffset === 0 && pagesOffset === 0) return undefined;
     const bitmapEnd = bitmapOffset + Math.ceil(usedLength / TARGET_PAGE / 64) * 8;
-    if (pageSize !== TARGET_PAGE || bitmapOffset < reader.offset || pagesOffset < bitmapEnd) {
+    const apart = bitmapOffset >= reader.offset && pagesOffset >= bitmapEnd;
+    if (pageSize !== TARGET_PAGE || !apart || pagesOffset % TARGET_PAGE !== 0) {
       throw new FormatError('E_RAM', `${what} makes no sense`, {
         offset,
         expected: `pages of ${TARGET_PAGE} bytes behind a bitmap behind byte ${reader.offset}`,
@@ -330,6 +346,43 @@ export class RamWalker {
       actual: String(value),
     });
   }
+}
+
+/** Takes the header of an XBZRLE page, whose data is in the window then (ram.c load_xbzrle). */
+function xbzrleLength(reader: ByteReader): number {
+  const what = 'an XBZRLE page';
+  if (reader.available < 3) throw reader.truncated(3, what);
+  const offset = reader.offset;
+  const encoding = reader.u8();
+  const length = reader.u16();
+  if (encoding !== 1 || length > TARGET_PAGE) {
+    throw new FormatError('E_RAM', 'an XBZRLE page has a wrong header', {
+      offset,
+      path: RAM_SECTION,
+      expected: `encoding 1, at most ${TARGET_PAGE} bytes`,
+      actual: `encoding ${encoding}, ${length} bytes`,
+    });
+  }
+  if (reader.available < length) throw reader.truncated(length, what);
+  return length;
+}
+
+/** Takes the length of a compressed page, whose data is in the window then (ram-compress.c). */
+function compressedLength(reader: ByteReader): number {
+  const what = 'a compressed page';
+  if (reader.available < 4) throw reader.truncated(4, what);
+  const offset = reader.offset;
+  const length = reader.u32();
+  if (length > MAX_COMPRESSED_PAGE) {
+    throw new FormatError('E_RAM', 'a compressed page is longer than a page can get', {
+      offset,
+      path: RAM_SECTION,
+      expected: `at most ${MAX_COMPRESSED_PAGE} bytes`,
+      actual: String(length),
+    });
+  }
+  if (reader.available < length) throw reader.truncated(length, what);
+  return length;
 }
 
 async function readName(reader: ByteReader, what: string): Promise<string> {

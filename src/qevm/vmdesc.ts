@@ -1,6 +1,8 @@
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError } from '../errors.js';
+import { parseState, type StateDescription, stateLength } from './description.js';
 import { ELEMENT } from './elements.js';
+import { type OrderedJson, OrderedJsonError, OrderedObject, parseOrderedJson } from './json.js';
 
 /**
  * The description that QEMU 2.3 and later append to a stream: JSON that says, field by field, what
@@ -24,6 +26,8 @@ export interface DeviceDescription {
   readonly instance: number;
   /** Bytes of the payload by the description, which is not always right; undefined if untellable. */
   readonly payloadLength: number | undefined;
+  /** Fields and subsections; undefined where the length of one cannot be told. */
+  readonly state: StateDescription | undefined;
 }
 
 /** Largest JSON text that is looked at, in bytes. Real ones are below 2 MiB. */
@@ -33,7 +37,6 @@ const SEARCH_BYTES = MAX_VMDESC_BYTES + 1024 * 1024;
 const HEADER = 5;
 /** How many places that look like the element are tried. */
 const MAX_CANDIDATES = 32;
-const MAX_DEPTH = 64;
 
 /** Result of a search: the description, or why there is none. */
 export type VmdescSearch =
@@ -89,64 +92,41 @@ async function readAt(source: ByteSource, position: number, length: number): Pro
   return buffer.subarray(0, got);
 }
 
-/** @throws FormatError `E_VMDESC` for text that is not a description */
+/** @throws FormatError `E_VMDESC` for text that is not a description, or beyond all measure */
 export function parseVmdesc(json: Uint8Array, offset: number): VmDescription {
   const bad = (message: string, cause?: unknown): FormatError =>
     new FormatError('E_VMDESC', message, { offset: offset + HEADER, path: 'vmdescription', cause });
-  let value: unknown;
+  if (json.length > MAX_VMDESC_BYTES) throw bad('it is too long');
+  let value: OrderedJson;
   try {
-    value = JSON.parse(Buffer.from(json).toString('utf8'));
+    value = parseOrderedJson(Buffer.from(json.buffer, json.byteOffset, json.length).toString());
   } catch (error) {
-    throw bad('it is not JSON', error);
+    if (!(error instanceof OrderedJsonError)) throw error;
+    throw bad(`it is not usable JSON (${error.message})`, error);
   }
-  if (!isObject(value) || !Array.isArray(value.devices)) throw bad("it has no list 'devices'");
-  const devices = value.devices.map((device: unknown, i: number): DeviceDescription => {
-    if (!isObject(device) || typeof device.name !== 'string') {
+  const list = value instanceof OrderedObject ? value.get('devices') : undefined;
+  if (!(value instanceof OrderedObject) || !Array.isArray(list)) {
+    throw bad("it has no list 'devices'");
+  }
+  const devices = list.map((device, i): DeviceDescription => {
+    const name = device instanceof OrderedObject ? device.get('name') : undefined;
+    if (!(device instanceof OrderedObject) || typeof name !== 'string') {
       throw bad(`devices[${i}] has no name`);
     }
+    const instance = device.get('instance_id');
+    const state = parseState(device);
     return {
-      name: device.name,
-      instance: typeof device.instance_id === 'number' ? device.instance_id : 0,
-      payloadLength: sumOfState(device, 0),
+      name,
+      instance: typeof instance === 'number' ? instance : 0,
+      payloadLength: state === undefined ? undefined : stateLength(state),
+      state,
     };
   });
+  const pageSize = value.get('page_size');
   return {
     offset,
     length: json.length,
-    pageSize: typeof value.page_size === 'number' ? value.page_size : undefined,
+    pageSize: typeof pageSize === 'number' ? pageSize : undefined,
     devices,
   };
-}
-
-/**
- * Bytes of a state: its fields, and its subsections with their headers. The subsections of nested
- * structs are part of the struct's size already.
- */
-function sumOfState(state: Record<string, unknown>, depth: number): number | undefined {
-  if (depth > MAX_DEPTH || !Array.isArray(state.fields)) return undefined;
-  let sum = 0;
-  for (const field of state.fields as unknown[]) {
-    if (!isObject(field) || !isCount(field.size)) return undefined;
-    const times = field.array_len ?? 1;
-    if (!isCount(times)) return undefined;
-    sum += field.size * times;
-  }
-  if (state.subsections !== undefined) {
-    if (!Array.isArray(state.subsections)) return undefined;
-    for (const sub of state.subsections as unknown[]) {
-      if (!isObject(sub) || typeof sub.vmsd_name !== 'string') return undefined;
-      const inner = sumOfState(sub, depth + 1);
-      if (inner === undefined) return undefined;
-      sum += 1 + 1 + Buffer.byteLength(sub.vmsd_name) + 4 + inner;
-    }
-  }
-  return Number.isSafeInteger(sum) ? sum : undefined;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }

@@ -1,0 +1,45 @@
+/**
+ * Data flows container → bytes → stream → section → HPT. Nothing imports what stands above it:
+ * each folder may import itself and the ones listed.
+ */
+const layers = {
+  bytes: [],
+  container: ['bytes'],
+  qevm: ['bytes'],
+  htab: ['bytes'],
+  archive: ['bytes', 'htab'],
+  snapshot: ['bytes', 'qevm', 'htab'],
+  formats: ['bytes', 'htab', 'archive'],
+  fd: ['bytes', 'htab'],
+};
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'no-orphans', severity: 'error', from: { orphan: true, path: '^src/' }, to: {} },
+    ...Object.entries(layers).map(([folder, below]) => ({
+      name: `${folder}-imports-only-below`,
+      severity: 'error',
+      from: { path: `^src/${folder}/` },
+      to: { path: '^src/', pathNot: `^src/(errors\\.ts|(${[folder, ...below].join('|')})/)` },
+    })),
+    {
+      name: 'cli-uses-the-public-face',
+      severity: 'error',
+      from: { path: '^src/cli/' },
+      to: { path: '^src/', pathNot: '^src/(index\\.ts|cli/)' },
+    },
+    {
+      name: 'no-dev-dependencies',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'] },
+    },
+  ],
+  options: {
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: 'node_modules' },
+  },
+};

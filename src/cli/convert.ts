@@ -1,0 +1,56 @@
+import { convert, type ConvertOptions, type ConvertResult } from '../index.js';
+import { type InputArguments, inputOf, withInput } from './input.js';
+import { standardOutput } from './stdout.js';
+import { count, printable, size } from './text.js';
+
+export interface ConvertArguments extends InputArguments {
+  readonly output: string;
+  readonly to?: ConvertOptions['to'];
+  readonly endian: 'little' | 'big';
+  readonly boltedOnly?: boolean;
+  readonly canonical?: boolean;
+  readonly markParts?: boolean;
+  readonly force?: boolean;
+}
+
+/** `spapr-htab convert`: what was done goes to stderr when the output is stdout. */
+export async function runConvert(
+  input: string,
+  args: ConvertArguments,
+  signal: AbortSignal,
+): Promise<void> {
+  const toStdout = args.output === '-';
+  const output = toStdout ? standardOutput() : args.output;
+  const done = await withInput(args, signal, (options) =>
+    convert(inputOf(input), output, {
+      ...options,
+      to: args.to,
+      outputByteOrder: args.endian,
+      boltedOnly: args.boltedOnly,
+      canonical: args.canonical,
+      markParts: args.markParts,
+      force: args.force,
+    }),
+  );
+  const out = toStdout ? process.stderr : process.stdout;
+  if (args.json) {
+    out.write(`${JSON.stringify({ output: args.output, ...done })}\n`);
+    return;
+  }
+  for (const warning of done.warnings) {
+    process.stderr.write(`warning: ${printable(warning.message)}\n`);
+  }
+  out.write(`${printable(`${args.output}: ${sentence(done, args)}`)}\n`);
+}
+
+function sentence(done: ConvertResult, args: ConvertArguments): string {
+  const of = done.machine === undefined ? done.from : `${done.from} of ${done.machine}`;
+  const to = done.to === 'kernel' ? `kernel (${args.endian}-endian headers)` : done.to;
+  if (done.radix) return `${of} to ${to}: the guest has no HPT (radix), ${size(done.bytes)}`;
+  const order = done.order === undefined ? 'order unknown' : `order ${done.order}`;
+  const valid = `${done.valid} ${done.valid === 1 ? 'entry' : 'entries'}`;
+  return (
+    `${of} to ${to}: ${order}, ${count(done.parts, 'part')}, ` +
+    `${count(done.blocks, 'block')}, ${valid}, ${size(done.bytes)}`
+  );
+}

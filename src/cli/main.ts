@@ -1,0 +1,114 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { exitCodeOf, report } from './failure.js';
+import type { ConvertArguments } from './convert.js';
+import type { InfoArguments } from './info.js';
+
+const { version } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
+const EXIT_CODES = `
+Exit codes: 0 done, 1 input or output failed, 2 wrong usage, 3 malformed input,
+4 valid but not supported, 130 interrupted.`;
+
+function integer(least: number): (text: string) => number {
+  return (text) => {
+    const value = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least}.`);
+  };
+}
+
+const from = new Option('--from <format>', 'what the input is (default: told by its content)');
+from.choices(['snapshot', 'kernel', 'section', 'image', 'archive']);
+const fromEndian = new Option('--from-endian <order>', 'byte order of kernel blocks that are read');
+fromEndian.choices(['little', 'big']);
+const order = new Option('--order <n>', 'order of the table, where the input does not tell it');
+order.argParser(integer(0));
+const snapshot = new Option('--snapshot <id|name>', 'which internal snapshot of a qcow2 image');
+const offset = new Option('--offset <bytes>', 'where the data begins in a larger file');
+offset.argParser(integer(0));
+const json = new Option('--json', 'print JSON, errors included');
+
+function program(signal: AbortSignal): Command {
+  const root = new Command('spapr-htab')
+    .description('Read, check and translate the hashed page table (HPT) of ppc64 pseries guests.')
+    .version(version)
+    .addHelpText('after', EXIT_CODES)
+    .exitOverride()
+    .showHelpAfterError('(see --help)');
+
+  root
+    .command('info')
+    .description('Say what a file is and what it holds.')
+    .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
+    .addOption(json)
+    .addOption(from)
+    .addOption(fromEndian)
+    .addOption(order)
+    .addOption(snapshot)
+    .addOption(offset)
+    .action(async (file: string, options: InfoArguments) => {
+      const { runInfo } = await import('./info.js');
+      await runInfo(file, options, signal);
+    });
+
+  root
+    .command('convert')
+    .description('Convert the HPT of a snapshot, or an HPT file, to an HPT file.')
+    .argument('<input>', "a snapshot or HPT file, or '-' for standard input")
+    .requiredOption('-o, --output <file>', "the file to write, or '-' for standard output")
+    .addOption(from)
+    .addOption(
+      new Option(
+        '--to <format>',
+        'output format (default: by extension: .htab .section .img .msgpack)',
+      ).choices(['kernel', 'section', 'image', 'archive']),
+    )
+    .addOption(
+      new Option('--endian <order>', 'byte order of kernel blocks that are written')
+        .choices(['little', 'big'])
+        .default('little'),
+    )
+    .addOption(fromEndian)
+    .addOption(order)
+    .option('--bolted-only', 'keep the bolted entries only, as the kernel flag reads them')
+    .option('--canonical', 'rebuild the table and write it in canonical form')
+    .option('--mark-parts', 'end each part of kernel output with an empty block, to get it back')
+    .option('-f, --force', 'replace the output if it exists')
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(json)
+    .action(async (input: string, options: ConvertArguments) => {
+      const { runConvert } = await import('./convert.js');
+      await runConvert(input, options, signal);
+    });
+  return root;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const controller = new AbortController();
+  let received = 0;
+  for (const [name, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+  ] as const) {
+    process.once(name, () => {
+      received = 128 + number;
+      controller.abort(new Error(`received ${name}`));
+    });
+  }
+  try {
+    await program(controller.signal).parseAsync(argv);
+    return 0;
+  } catch (error) {
+    // Commander has printed help, the version or its complaint already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    report(error, argv.includes('--json'));
+    return received || exitCodeOf(error);
+  }
+}
+
+process.exitCode = await main(process.argv);

@@ -1,0 +1,29 @@
+import cliProgress from 'cli-progress';
+import { size } from './text.js';
+
+/** Work that is done sooner shows no bar. */
+const QUIET_MS = 700;
+
+/** A bar on stderr, when that is a terminal and the work is long. */
+export class Progress {
+  readonly #begun = Date.now();
+  #bar: cliProgress.SingleBar | undefined;
+
+  update(position: number, total: number | undefined): void {
+    if (!process.stderr.isTTY || Date.now() - this.#begun < QUIET_MS) return;
+    if (this.#bar === undefined) {
+      this.#bar = new cliProgress.SingleBar({
+        stream: process.stderr,
+        format:
+          total === undefined ? '{done} read' : '{bar} {percentage}% {done} ETA {eta_formatted}',
+        clearOnComplete: true,
+      });
+      this.#bar.start(total ?? 0, 0, { done: '' });
+    }
+    this.#bar.update(position, { done: size(position) });
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+  }
+}

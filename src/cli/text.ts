@@ -1,0 +1,24 @@
+/** Text from a file, safe for a terminal: control and non-ASCII characters escaped. */
+export function printable(text: string): string {
+  return text.replace(
+    /[^\x20-\x7e\n]/g,
+    (c) => `\\x${(c.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+/** A number of bytes for people. */
+export function size(bytes: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return unit === 0 ? `${bytes} bytes` : `${value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `1 part`, `2 parts`. */
+export function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : noun.endsWith('y') ? '' : 's'}`;
+}

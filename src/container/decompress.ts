@@ -1,0 +1,163 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { type ByteSource, IterableSource } from '../bytes/source.js';
+import { FormatError, SpaprHtabError, throwIfAborted } from '../errors.js';
+import { EXTERNAL, type ExternalKind, type Piped, pipeThrough } from './external.js';
+
+export type CompressionKind = 'gzip' | ExternalKind;
+
+/** Whether a container is a compressed file. */
+export function isCompression(kind: string): kind is CompressionKind {
+  return kind === 'gzip' || kind in EXTERNAL;
+}
+
+export interface DecompressOptions {
+  /** Where the compressed bytes begin. Default 0; they go on to the end of the source. */
+  readonly start?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Bytes handed to a decompressor at a time. */
+const PIECE = 256 * 1024;
+
+/**
+ * Decompresses a source: gzip by Node's zlib, the others by the programs that libvirt uses
+ * (src/qemu/qemu_saveimage.c, libvirt 11.3). The result can only be read forward; closing it ends
+ * the program and closes the given source, which belongs to it from the call on.
+ *
+ * Reading throws FormatError `E_COMPRESSED` where the compressed bytes are damaged or cut off.
+ *
+ * @throws UnsupportedError `E_PROGRAM_MISSING` when the program is not installed
+ */
+export async function openDecompressed(
+  source: ByteSource,
+  kind: CompressionKind,
+  options: DecompressOptions = {},
+): Promise<ByteSource> {
+  throwIfAborted(options.signal);
+  const input = pieces(source, options.start ?? 0, options.signal);
+  const piped =
+    kind === 'gzip'
+      ? gunzip(input, source.name)
+      : await pipeThrough(EXTERNAL[kind], input, source.name);
+  return new DecompressedSource(source, kind, piped, options.signal);
+}
+
+/** The bytes of a source from `start` on; each piece is its own memory. */
+async function* pieces(
+  source: ByteSource,
+  start: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  for (let position = start; ; ) {
+    throwIfAborted(signal);
+    const piece = Buffer.allocUnsafeSlow(PIECE);
+    const count = await source.read(piece, position);
+    if (count === 0) return;
+    position += count;
+    yield piece.subarray(0, count);
+  }
+}
+
+function gunzip(input: AsyncGenerator<Uint8Array>, name: string): Piped {
+  const decoder = createGunzip({ chunkSize: PIECE });
+  const feed = Readable.from(input);
+  const done = pipeline(feed, decoder);
+  // What fails is seen where the output is read.
+  done.catch(() => {});
+  return {
+    output: decoder,
+    check: () => Promise.resolve(),
+    explain: (error) =>
+      error instanceof SpaprHtabError
+        ? error
+        : new FormatError('E_COMPRESSED', `the gzip data of ${name} cannot be decompressed`, {
+            actual: error instanceof Error ? error.message : String(error),
+            cause: error,
+          }),
+    end: () => {
+      decoder.destroy();
+      feed.destroy();
+      return Promise.resolve();
+    },
+  };
+}
+
+/** The output of a decompressor. An error stays: no later read takes it for the end. */
+class DecompressedSource extends IterableSource {
+  readonly #parent: ByteSource;
+  readonly #piped: Piped;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort: () => void;
+  #failure: unknown;
+  #closed: Promise<void> | undefined;
+
+  constructor(
+    parent: ByteSource,
+    kind: CompressionKind,
+    piped: Piped,
+    signal: AbortSignal | undefined,
+  ) {
+    super(outputOf(piped), `${parent.name} (${kind})`);
+    this.#parent = parent;
+    this.#piped = piped;
+    this.#signal = signal;
+    this.#onAbort = () => void this.#end();
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  override async read(target: Uint8Array, position: number): Promise<number> {
+    if (this.#failure !== undefined) throw this.#failure;
+    try {
+      throwIfAborted(this.#signal);
+      const count = await super.read(target, position);
+      // What the program still said when it was ended by the signal is no finding.
+      throwIfAborted(this.#signal);
+      return count;
+    } catch (error) {
+      if (!(error instanceof SpaprHtabError && error.code === 'E_NOT_SEEKABLE')) {
+        this.#failure = this.#signal?.aborted ? abortedError(this.#signal, error) : error;
+        throw this.#failure;
+      }
+      throw error;
+    }
+  }
+
+  async #end(): Promise<void> {
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    await this.#piped.end();
+  }
+
+  override close(): Promise<void> {
+    this.#closed ??= this.#closeAll();
+    return this.#closed;
+  }
+
+  async #closeAll(): Promise<void> {
+    try {
+      await this.#end();
+      await super.close();
+    } finally {
+      await this.#parent.close();
+    }
+  }
+}
+
+function abortedError(signal: AbortSignal, other: unknown): unknown {
+  try {
+    throwIfAborted(signal);
+    return other;
+  } catch (error) {
+    return error;
+  }
+}
+
+async function* outputOf(piped: Piped): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const piece of piped.output) yield piece as Uint8Array;
+    await piped.check();
+  } catch (error) {
+    throw piped.explain(error);
+  }
+}

@@ -1,0 +1,126 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { FormatError, ioError, SpaprHtabError, UnsupportedError } from '../errors.js';
+import { printable } from './printable.js';
+
+export type ExternalKind = 'bzip2' | 'xz' | 'zstd' | 'lzop' | 'lz4';
+
+export interface ExternalProgram {
+  readonly program: string;
+  readonly args: readonly string[];
+  /** The Debian package that has it. */
+  readonly package: string;
+}
+
+/**
+ * The programs, from standard input to standard output, as libvirt calls them. Of xz alone the
+ * memory is limited here: its format lets a file ask for 4 GiB (zstd's own limit is 128 MiB).
+ */
+export const EXTERNAL: Readonly<Record<ExternalKind, ExternalProgram>> = {
+  bzip2: { program: 'bzip2', args: ['-dc'], package: 'bzip2' },
+  xz: { program: 'xz', args: ['-dc', '--memlimit-decompress=1GiB'], package: 'xz-utils' },
+  zstd: { program: 'zstd', args: ['-dcq'], package: 'zstd' },
+  lzop: { program: 'lzop', args: ['-dc', '--ignore-warn'], package: 'lzop' },
+  lz4: { program: 'lz4', args: ['-dcq'], package: 'lz4' },
+};
+
+/** How much of what a program says on standard error is kept. */
+const STDERR_LIMIT = 2048;
+
+/** Bytes on their way through something that may fail. */
+export interface Piped {
+  readonly output: AsyncIterable<unknown>;
+  /** To be called at the end of the output: throws when it is not the end of the data. */
+  check(): Promise<void>;
+  /** Turns what reading the output threw into an error that says why. */
+  explain(error: unknown): SpaprHtabError;
+  /** Ends everything, whatever its state; resolves when nothing is left of it. */
+  end(): Promise<void>;
+}
+
+/**
+ * Starts a program that decompresses `input`. It gets an environment without its own variables
+ * (XZ_OPT, LZOP and the like), so that it does the same everywhere.
+ *
+ * @throws UnsupportedError `E_PROGRAM_MISSING`; IoError when it cannot be started
+ */
+export async function pipeThrough(
+  { program, args, package: debianPackage }: ExternalProgram,
+  input: AsyncGenerator<Uint8Array>,
+  name: string,
+): Promise<Piped> {
+  const child = spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C' },
+    windowsHide: true,
+  });
+  const ended = endOf(child);
+  try {
+    await once(child, 'spawn');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw ioError(error, 'start', program);
+    throw new UnsupportedError(
+      'E_PROGRAM_MISSING',
+      `${name} needs the program '${program}', which is not installed; on Debian: apt-get install ${debianPackage}`,
+      { cause: error },
+    );
+  }
+  const complaint = collect(child.stderr);
+  const feed = Readable.from(input);
+  let feedError: unknown;
+  const fed = pipeline(feed, child.stdin).catch((error: unknown) => {
+    // A program that ends early closes its input; its exit status says why.
+    feedError = (error as NodeJS.ErrnoException).code === 'EPIPE' ? undefined : error;
+    if (feedError !== undefined) child.kill('SIGKILL');
+  });
+
+  const failure = (status: string, cause?: unknown): SpaprHtabError =>
+    feedError instanceof SpaprHtabError
+      ? feedError
+      : new FormatError('E_COMPRESSED', `the ${program} data of ${name} cannot be decompressed`, {
+          actual: `${status}${complaint.text() === '' ? '' : `: ${complaint.text()}`}`,
+          cause: feedError ?? cause,
+        });
+  return {
+    output: child.stdout,
+    check: async () => {
+      const status = await ended;
+      await fed;
+      if (status !== 'exit status 0' || feedError !== undefined) throw failure(status);
+    },
+    explain: (error) =>
+      error instanceof SpaprHtabError ? error : failure('its output broke off', error),
+    end: async () => {
+      child.kill('SIGKILL');
+      feed.destroy();
+      child.stdin.destroy();
+      child.stdout.destroy();
+      child.stderr.destroy();
+      // Not for the input: a pipe that nobody writes to would keep it waiting.
+      await ended;
+    },
+  };
+}
+
+/** Resolves when the program is gone and its output was taken; never rejects. */
+function endOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('error', () => resolve('not started'));
+    child.once('close', (code, signal) => {
+      resolve(code === null ? `ended by ${signal ?? 'a signal'}` : `exit status ${code}`);
+    });
+  });
+}
+
+/** Keeps the beginning of what is said, and reads the rest so that the program does not wait. */
+function collect(stream: Readable): { text(): string } {
+  let kept = Buffer.alloc(0);
+  stream.on('data', (bytes: Buffer) => {
+    const room = STDERR_LIMIT - kept.length;
+    if (room > 0) kept = Buffer.concat([kept, bytes.subarray(0, room)]);
+  });
+  stream.on('error', () => {});
+  return { text: () => printable(kept.toString('utf8').trim().replace(/\s+/g, ' ')) };
+}

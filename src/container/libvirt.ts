@@ -1,0 +1,160 @@
+import type { ByteSource } from '../bytes/source.js';
+import { FormatError, LimitError, UnsupportedError } from '../errors.js';
+import { readExactly } from './read.js';
+
+/** Bytes of the header, and the place of its fields (qemu_saveimage_format.h, libvirt). */
+const HEADER_LENGTH = 92;
+const FIELD = {
+  magic: 0,
+  version: 16,
+  dataLength: 20,
+  wasRunning: 24,
+  format: 28,
+  cookieOffset: 32,
+} as const;
+
+const MAGIC_COMPLETE = 'LibvirtQemudSave';
+const MAGIC_PARTIAL = 'LibvirtQemudPart';
+const MAX_VERSION = 2;
+
+/** XML, cookie and padding together; libvirt itself writes a few ten KiB, mostly padding. */
+export const MAX_LIBVIRT_DATA = 64 * 1024 * 1024;
+
+/** By the number in the header (qemu_saveimage.h, libvirt 11.3). */
+const FORMATS = ['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'sparse'] as const;
+
+export type LibvirtFormat = (typeof FORMATS)[number];
+
+/** The header of a libvirt save image, as plain data. Offsets are positions in the file. */
+export interface LibvirtHeader {
+  /** Byte order of the host that wrote the image. */
+  readonly byteOrder: 'little' | 'big';
+  readonly version: number;
+  /** False when libvirt did not finish: the stream may still be whole. */
+  readonly complete: boolean;
+  /** Whether the guest goes on running after a restore. */
+  readonly wasRunning: boolean;
+  /** How the stream is stored: of images of version 1 always `raw`. */
+  readonly format: LibvirtFormat;
+  /** Bytes between the header and the stream: XML, cookie and padding. */
+  readonly dataLength: number;
+  /** Where the cookie begins, relative to the XML; 0 when there is none. */
+  readonly cookieOffset: number;
+  /** Where the stream begins in the file: not aligned to anything. */
+  readonly streamOffset: number;
+  /** The domain's XML. */
+  readonly xml: string;
+  /** The hypervisor driver's own XML, if there is one. */
+  readonly cookie: string | null;
+}
+
+const PATH = 'libvirt header';
+
+/**
+ * Reads the header of a libvirt save image: u32 fields in the byte order of the host that wrote
+ * it, found by the version as libvirt does (src/qemu/qemu_saveimage.c qemuSaveImageReadHeader).
+ * libvirt checks neither the data length nor the cookie's place against anything; this does.
+ *
+ * @throws FormatError `E_MAGIC`, `E_TRUNCATED`, `E_CONTAINER`; UnsupportedError `E_VERSION`,
+ *   `E_UNSUPPORTED`; LimitError `E_LIMIT`
+ */
+export async function readLibvirtHeader(source: ByteSource, start = 0): Promise<LibvirtHeader> {
+  const header = await readExactly(source, start, HEADER_LENGTH, 'the header', PATH);
+  const magic = header.toString('latin1', FIELD.magic, FIELD.version);
+  if (magic !== MAGIC_COMPLETE && magic !== MAGIC_PARTIAL) {
+    throw new FormatError('E_MAGIC', 'this is no libvirt save image', {
+      offset: start,
+      path: PATH,
+      expected: `'${MAGIC_COMPLETE}'`,
+      actual: `0x${header.toString('hex', 0, 16)}`,
+    });
+  }
+  const byteOrder = orderOf(header, start);
+  const field = (at: number): number =>
+    byteOrder === 'little' ? header.readUInt32LE(at) : header.readUInt32BE(at);
+
+  const version = field(FIELD.version);
+  const dataLength = field(FIELD.dataLength);
+  const cookieOffset = field(FIELD.cookieOffset);
+  const format = formatOf(version, field(FIELD.format), start);
+  checkData(dataLength, cookieOffset, start);
+
+  const data = await readExactly(
+    source,
+    start + HEADER_LENGTH,
+    dataLength,
+    'the XML of the domain',
+    PATH,
+  );
+  const xmlEnd = cookieOffset === 0 ? dataLength : cookieOffset;
+  return {
+    byteOrder,
+    version,
+    complete: magic === MAGIC_COMPLETE,
+    wasRunning: field(FIELD.wasRunning) !== 0,
+    format,
+    dataLength,
+    cookieOffset,
+    streamOffset: start + HEADER_LENGTH + dataLength,
+    xml: untilNul(data.subarray(0, xmlEnd)),
+    cookie: cookieOffset === 0 ? null : untilNul(data.subarray(cookieOffset)),
+  };
+}
+
+function orderOf(header: Buffer, start: number): 'little' | 'big' {
+  const little = header.readUInt32LE(FIELD.version);
+  const big = header.readUInt32BE(FIELD.version);
+  if (little >= 1 && little <= MAX_VERSION) return 'little';
+  if (big >= 1 && big <= MAX_VERSION) return 'big';
+  throw new UnsupportedError('E_VERSION', 'this version of the save image is not known', {
+    offset: start + FIELD.version,
+    path: PATH,
+    expected: `1 to ${MAX_VERSION}`,
+    actual: String(Math.min(little, big)),
+  });
+}
+
+/** Version 1 is older than compression: whatever the field holds, the stream is stored raw. */
+function formatOf(version: number, value: number, start: number): LibvirtFormat {
+  if (version === 1) return 'raw';
+  const format = FORMATS[value];
+  if (format !== undefined) return format;
+  throw new UnsupportedError('E_UNSUPPORTED', 'this format of the save image is not known', {
+    offset: start + FIELD.format,
+    path: PATH,
+    expected: FORMATS.map((name, index) => `${index} (${name})`).join(', '),
+    actual: String(value),
+  });
+}
+
+function checkData(dataLength: number, cookieOffset: number, start: number): void {
+  if (dataLength === 0) {
+    throw new FormatError('E_CONTAINER', 'the image has no room for the XML of the domain', {
+      offset: start + FIELD.dataLength,
+      path: PATH,
+      expected: 'at least 1 byte',
+      actual: '0',
+    });
+  }
+  if (dataLength > MAX_LIBVIRT_DATA) {
+    throw new LimitError('E_LIMIT', 'the XML and its padding are longer than is accepted', {
+      offset: start + FIELD.dataLength,
+      path: PATH,
+      expected: `at most ${MAX_LIBVIRT_DATA} bytes`,
+      actual: String(dataLength),
+    });
+  }
+  if (cookieOffset >= dataLength) {
+    throw new FormatError('E_CONTAINER', 'the cookie stands outside the data of the header', {
+      offset: start + FIELD.cookieOffset,
+      path: PATH,
+      expected: `below ${dataLength}`,
+      actual: String(cookieOffset),
+    });
+  }
+}
+
+function untilNul(bytes: Buffer): string {
+  const end = bytes.indexOf(0);
+  return bytes.toString('utf8', 0, end === -1 ? bytes.length : end);
+}

@@ -1,0 +1,129 @@
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ProgressListener } from '../bytes/reader.js';
+import { type ByteSource, FileSource } from '../bytes/source.js';
+import { ioError, LimitError, throwIfAborted } from '../errors.js';
+import { readUpTo } from './read.js';
+
+export interface SpoolOptions {
+  /** Bytes that are copied at most. Default {@link DEFAULT_SPOOL_LIMIT}. */
+  readonly limit?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ProgressListener | undefined;
+}
+
+/** 64 GiB: a large guest; the file is sparse where the source has zeros. */
+export const DEFAULT_SPOOL_LIMIT = 64 * 1024 * 1024 * 1024;
+
+const BLOCK = 64 * 1024;
+const PIECE = 16 * BLOCK;
+const ZEROS = Buffer.alloc(BLOCK);
+
+/**
+ * Copies a source that can only be read forward into a temporary file, so that it can be read
+ * anywhere. The file (mode 0600, in $TMPDIR or else the system's folder) is unlinked at once and is
+ * gone when the returned source is closed. Positions stay the same.
+ *
+ * The given source belongs to the copy from the call on, and is closed when all is read or the call
+ * fails. A source that is seekable already is returned as it is.
+ *
+ * @throws LimitError `E_LIMIT`; IoError; AbortedError; what the source throws
+ */
+export async function spool(source: ByteSource, options: SpoolOptions = {}): Promise<ByteSource> {
+  if (source.seekable) return source;
+  let handle: FileHandle | undefined;
+  try {
+    handle = await temporaryFile();
+    const size = await copy(source, handle, options);
+    await source.close();
+    return new FileSource(source.name, handle, size);
+  } catch (error) {
+    await handle?.close();
+    await source.close();
+    throw error;
+  }
+}
+
+async function temporaryFile(): Promise<FileHandle> {
+  const path = join(tmpdir(), `spapr-htab-${randomUUID()}`);
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, 'wx+', 0o600);
+    await unlink(path);
+    return handle;
+  } catch (error) {
+    await handle?.close();
+    throw ioError(error, 'create the temporary file', path);
+  }
+}
+
+async function copy(
+  source: ByteSource,
+  handle: FileHandle,
+  options: SpoolOptions,
+): Promise<number> {
+  const limit = options.limit ?? DEFAULT_SPOOL_LIMIT;
+  const piece = Buffer.allocUnsafeSlow(PIECE);
+  let size = 0;
+  for (;;) {
+    throwIfAborted(options.signal);
+    const count = await readUpTo(source, piece, size);
+    if (size + count > limit) {
+      throw new LimitError('E_LIMIT', `${source.name} is too long for a temporary copy`, {
+        offset: limit,
+        expected: `at most ${limit} bytes (the limit for copies of what can only be read forward)`,
+        actual: 'more',
+      });
+    }
+    await write(handle, piece.subarray(0, count), size, source.name);
+    size += count;
+    options.onProgress?.({ position: size, total: source.size });
+    if (count < piece.length) break;
+  }
+  try {
+    await handle.truncate(size);
+  } catch (error) {
+    throw ioError(error, 'write the temporary copy of', source.name);
+  }
+  return size;
+}
+
+/** Writes runs of blocks that are not zero; the others become holes. */
+async function write(
+  handle: FileHandle,
+  bytes: Buffer,
+  position: number,
+  name: string,
+): Promise<void> {
+  let from = 0;
+  for (let at = 0; at < bytes.length; at = Math.min(at + BLOCK, bytes.length)) {
+    const block = bytes.subarray(at, at + BLOCK);
+    if (!block.equals(ZEROS.subarray(0, block.length))) continue;
+    await writeAll(handle, bytes.subarray(from, at), position + from, name);
+    from = at + block.length;
+  }
+  await writeAll(handle, bytes.subarray(from), position + from, name);
+}
+
+async function writeAll(
+  handle: FileHandle,
+  bytes: Buffer,
+  position: number,
+  name: string,
+): Promise<void> {
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await handle.write(
+        bytes,
+        done,
+        bytes.length - done,
+        position + done,
+      );
+      done += bytesWritten;
+    }
+  } catch (error) {
+    throw ioError(error, 'write the temporary copy of', name);
+  }
+}

@@ -1,0 +1,156 @@
+import { type AtomicFile, AtomicFile as AtomicOutput } from './bytes/output.js';
+import type { ByteSource } from './bytes/source.js';
+import { UsageError } from './errors.js';
+import { type EncodeOptions, encodeHpt } from './formats/encode.js';
+import { formatOfPath, HPT_FORMATS, type HptFormat, type InputFormat } from './formats/format.js';
+import { boltedOnly } from './htab/bolted.js';
+import { canonical } from './htab/canonical.js';
+import { writeImage } from './htab/image.js';
+import type { HtabItem, HtabItems } from './htab/items.js';
+import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
+
+export interface ConvertOptions extends OpenOptions, Pick<EncodeOptions, 'markParts'> {
+  /** Output format. Default: by the extension of the output's path. */
+  readonly to?: HptFormat | undefined;
+  /** Byte order of the block headers of `kernel` output. Default `little`. */
+  readonly outputByteOrder?: EncodeOptions['byteOrder'];
+  /** Keep the bolted entries only, as the kernel's BOLTED_ONLY flag reads them. Default false. */
+  readonly boltedOnly?: boolean | undefined;
+  /** Rebuild the table and write it in canonical form; holds the table. Default false. */
+  readonly canonical?: boolean | undefined;
+  /** Replace an output file that exists. Default false. */
+  readonly force?: boolean | undefined;
+}
+
+/** What a conversion did. Counts are of what was written; `valid` counts repetitions too. */
+export interface ConvertResult {
+  readonly from: InputFormat;
+  readonly to: HptFormat;
+  readonly machine: string | undefined;
+  /** log2 of the table's size; undefined when nothing told it. */
+  readonly order: number | undefined;
+  /** The guest has no HPT (radix). */
+  readonly radix: boolean;
+  readonly parts: number;
+  readonly blocks: number;
+  readonly valid: number;
+  readonly bytes: number;
+  readonly warnings: readonly InputWarning[];
+}
+
+/** Where converted bytes go: a path (written atomically, mode 0600), or anything that takes them. */
+export type ConvertOutput = string | { write(bytes: Uint8Array): Promise<void> };
+
+/**
+ * Converts the HPT of a snapshot or of an HPT file into an HPT file. Without `canonical`, blocks
+ * are kept one for one, and memory does not grow with the table.
+ * @throws what {@link openHpt} and the decoders throw; UsageError `E_EXISTS`, `E_ORDER_REQUIRED`;
+ *   UnsupportedError `E_NO_HPT` for the image of a radix guest
+ */
+export async function convert(
+  input: string | ByteSource,
+  output: ConvertOutput,
+  options: ConvertOptions = {},
+): Promise<ConvertResult> {
+  const to = options.to ?? (typeof output === 'string' ? formatOfPath(output) : undefined);
+  if (to === undefined) {
+    throw new UsageError(
+      'E_USAGE',
+      `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
+    );
+  }
+  await using hpt = await openHpt(input, options);
+  if (typeof output === 'string') {
+    await using file = await AtomicOutput.create(output, { force: options.force });
+    const tally = await write(hpt, file, to, options);
+    await file.commit();
+    return result(hpt, to, tally);
+  }
+  if (to === 'image') {
+    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
+  }
+  const tally = new Tally();
+  for await (const bytes of encoded(hpt, to, tally, options)) {
+    await output.write(bytes);
+    tally.bytes += bytes.length;
+  }
+  return result(hpt, to, tally);
+}
+
+async function write(
+  hpt: HptInput,
+  file: AtomicFile,
+  to: HptFormat,
+  options: ConvertOptions,
+): Promise<Tally> {
+  const tally = new Tally();
+  if (to === 'image') {
+    await writeImage(tally.count(transformed(hpt, to, options)), file, options.order);
+    tally.bytes = tally.order === undefined ? 0 : 2 ** tally.order;
+    return tally;
+  }
+  for await (const bytes of encoded(hpt, to, tally, options)) await file.append(bytes);
+  tally.bytes = file.position;
+  return tally;
+}
+
+function encoded(
+  hpt: HptInput,
+  to: Exclude<HptFormat, 'image'>,
+  tally: Tally,
+  options: ConvertOptions,
+): AsyncIterable<Uint8Array> {
+  return encodeHpt(tally.count(transformed(hpt, to, options)), to, {
+    byteOrder: options.outputByteOrder,
+    markParts: options.markParts,
+    get origin() {
+      const host = hpt.archiveHeader?.host ?? null;
+      const source = { kind: hpt.format, ...(hpt.machine && { machine: hpt.machine }) };
+      return { source, byteOrder: hpt.byteOrder ?? null, host };
+    },
+  });
+}
+
+function transformed(hpt: HptInput, to: HptFormat, options: ConvertOptions): HtabItems {
+  const items = hpt.items({ order: to !== 'kernel' || options.canonical === true });
+  if (options.canonical) {
+    return canonical(items, to === 'kernel' ? 'kernel' : 'qemu', {
+      order: options.order,
+      boltedOnly: options.boltedOnly,
+    });
+  }
+  return options.boltedOnly ? boltedOnly(items) : items;
+}
+
+/** Counts what passes by. */
+class Tally {
+  order: number | undefined;
+  radix = false;
+  parts = 0;
+  blocks = 0;
+  valid = 0;
+  bytes = 0;
+
+  async *count(items: HtabItems): AsyncGenerator<HtabItem> {
+    for await (const item of items) {
+      if (item.type === 'order') this.order = item.order;
+      else if (item.type === 'no-hpt') this.radix = true;
+      else if (item.type === 'part') this.parts++;
+      else if (item.type === 'blocks') {
+        this.blocks += item.batch.count;
+        this.valid += (item.batch.bytes.length - 8 * item.batch.count) / 16;
+      }
+      yield item;
+    }
+  }
+}
+
+function result(hpt: HptInput, to: HptFormat, tally: Tally): ConvertResult {
+  const { order, radix, parts, blocks, valid, bytes } = tally;
+  const { warnings, machine, format } = hpt;
+  if (radix && to === 'kernel') {
+    const message = 'the guest has no HPT (radix): the output is empty, as the kernel reads it';
+    warnings.push({ code: 'W_NO_HPT', offset: undefined, message });
+  }
+  return { from: format, to, machine, order, radix, parts, blocks, valid, bytes, warnings };
+}

@@ -1,0 +1,93 @@
+import type { ByteSource } from '../bytes/source.js';
+import { FormatError } from '../errors.js';
+import { isOrder, orderOfSlots } from '../htab/order.js';
+import { type ByteOrderVerdict, type Reading, sniffByteOrder } from '../htab/sniff.js';
+import type { InputFormat } from './format.js';
+
+/** How much of a file is looked at. */
+const HEAD_BYTES = 1024 * 1024;
+
+export interface Head {
+  readonly bytes: Buffer;
+  /** Whether that is the whole file. */
+  readonly whole: boolean;
+}
+
+/** Reads the beginning of a source, which stays readable. */
+export async function readHead(source: ByteSource, start = 0): Promise<Head> {
+  const buffer = Buffer.alloc(HEAD_BYTES);
+  let length = 0;
+  while (length < buffer.length) {
+    const count = await source.read(buffer.subarray(length), start + length);
+    if (count === 0) return { bytes: buffer.subarray(0, length), whole: true };
+    length += count;
+  }
+  return { bytes: buffer, whole: source.size === start + length };
+}
+
+export interface Detected {
+  readonly format: InputFormat;
+  /** For `kernel`: what was found out about the byte order. */
+  readonly verdict?: ByteOrderVerdict;
+}
+
+/**
+ * Tells what a file is by its content; names do not matter.
+ * @param order the order of the table where it is known: it helps to tell byte orders apart
+ * @throws FormatError `E_TRUNCATED` for an empty file, `E_MAGIC` for one that is nothing known
+ */
+export function detectFormat(head: Head, size: number | undefined, order?: number): Detected {
+  const { bytes, whole } = head;
+  if (bytes.length === 0) {
+    throw new FormatError('E_TRUNCATED', 'the file is empty; say what it is with --from', {
+      offset: 0,
+    });
+  }
+  if (bytes.toString('latin1', 0, 4) === 'QEVM') return { format: 'snapshot' };
+  if (looksLikeArchive(bytes)) return { format: 'archive' };
+  if (looksLikeSection(bytes)) return { format: 'section' };
+  const verdict = sniffByteOrder(bytes, whole, order);
+  if (verdict.byteOrder !== 'neither') return { format: 'kernel', verdict };
+  if (size !== undefined && orderOfSlots(size / 16) !== undefined) return { format: 'image' };
+  const best = bestReading(verdict);
+  const stream = bytes.indexOf('QEVM\0\0\0\x03', 0, 'latin1');
+  if (stream > 0) {
+    throw new FormatError(
+      'E_MAGIC',
+      `a QEMU migration stream begins inside this file; read it from there (--offset ${stream})`,
+      { offset: stream },
+    );
+  }
+  throw new FormatError('E_MAGIC', 'the file is nothing that holds an HPT', {
+    offset: best.fault?.offset ?? 0,
+    expected: 'a QEMU snapshot, HTAB blocks, spapr/htab payloads, an HPT image or archive',
+    actual: `bytes ${bytes.toString('hex', 0, 16)}; as HTAB blocks ${best.fault?.reason ?? ''}`,
+  });
+}
+
+/** The byte order that made sense of more bytes. */
+export function bestReading({ little, big }: ByteOrderVerdict): Reading {
+  return (big.fault?.offset ?? 0) > (little.fault?.offset ?? 0) ? big : little;
+}
+
+/** A MessagePack map whose first bytes name the format; the order of its keys is free. */
+function looksLikeArchive(bytes: Buffer): boolean {
+  const type = bytes[0] ?? 0;
+  if ((type & 0xf0) !== 0x80 && type !== 0xde && type !== 0xdf) return false;
+  const text = bytes.toString('latin1', 0, 4096);
+  return text.includes('\xa6format\xaaspapr-htab');
+}
+
+/**
+ * An order word or -1, and then nothing, the 0 or -1 of the next payload, or another order. As
+ * HTAB blocks, that would be a block that counts nothing, or 65535 entries of either kind at the
+ * end of the largest table.
+ */
+function looksLikeSection(bytes: Buffer): boolean {
+  if (bytes.length < 4) return false;
+  const isFirst = (word: number): boolean => isOrder(word) || word === 0xffffffff;
+  if (!isFirst(bytes.readUInt32BE(0))) return false;
+  if (bytes.length < 8) return true;
+  const second = bytes.readUInt32BE(4);
+  return second === 0 || isFirst(second);
+}

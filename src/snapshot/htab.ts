@@ -1,0 +1,95 @@
+import type { ByteSource } from '../bytes/source.js';
+import { FormatError, UnsupportedError } from '../errors.js';
+import type { HtabItem } from '../htab/items.js';
+import { SECTION_NAME, SectionDecoder, type SectionOptions } from '../htab/section.js';
+import type { Configuration, PayloadWalker, StreamWarning } from '../qevm/elements.js';
+import { readStream, type StreamOptions } from '../qevm/stream.js';
+
+/** Version of `spapr/htab` since QEMU 1.6 (hw/ppc/spapr.c, register_savevm_live). */
+const SECTION_VERSION = 1;
+
+/** A walker for `spapr/htab` payloads; one for each stream, as it remembers the order. */
+export function htabWalker(options: SectionOptions = {}): PayloadWalker<HtabItem> {
+  const decoder = new SectionDecoder(options);
+  return async function* (reader, { section }) {
+    if (section.version !== SECTION_VERSION) {
+      throw new UnsupportedError('E_UNSUPPORTED', 'this version of the section is not known', {
+        offset: reader.offset,
+        path: SECTION_NAME,
+        expected: `version ${SECTION_VERSION}`,
+        actual: String(section.version),
+      });
+    }
+    yield* decoder.payload(reader);
+  };
+}
+
+export interface SnapshotHtabOptions extends StreamOptions, SectionOptions {
+  readonly onWarning?: ((warning: StreamWarning) => void) | undefined;
+  readonly onConfiguration?: ((configuration: Configuration) => void) | undefined;
+}
+
+/**
+ * The HPT of a stream, as its `spapr/htab` sections say it, part by part. The whole stream is
+ * walked, so that damage behind the HPT does not go unseen.
+ * @throws UnsupportedError `E_NO_SECTION` when the stream is not of a pseries guest, or cannot be
+ *   walked as far as the end of its HPT (`E_SECTION_LENGTH`)
+ */
+export async function* readSnapshotHtab(
+  source: ByteSource,
+  options: SnapshotHtabOptions = {},
+): AsyncGenerator<HtabItem> {
+  const walker = htabWalker(options);
+  let parts = 0;
+  let ended = false;
+  let last = options.start ?? 0;
+  const walkers = new Map([[SECTION_NAME, walker as PayloadWalker<unknown>]]);
+  for await (const event of readStream(source, { ...options, walkers })) {
+    switch (event.type) {
+      case 'configuration':
+        options.onConfiguration?.(event.configuration);
+        break;
+      case 'warning':
+        options.onWarning?.(event.warning);
+        break;
+      case 'section':
+        last = event.offset;
+        if (event.section.name !== SECTION_NAME) break;
+        if ((parts === 0) !== (event.kind === 'start')) throw misplaced(event.kind, event.offset);
+        yield* event.read(walker);
+        parts++;
+        ended ||= event.kind === 'end';
+        break;
+      case 'opaque':
+        if (!ended) throw hidden(event.section.name, event.offset);
+        break;
+    }
+  }
+  if (parts === 0) throw noSection(last);
+}
+
+/** One START comes first; QEMU itself would take a second one, but never writes it. */
+function misplaced(kind: string, offset: number): FormatError {
+  return new FormatError('E_SECTION', `${SECTION_NAME} has a ${kind} where none belongs`, {
+    offset,
+    path: SECTION_NAME,
+    expected: 'one START, then PART and END',
+  });
+}
+
+function hidden(name: string, offset: number): UnsupportedError {
+  return new UnsupportedError(
+    'E_SECTION_LENGTH',
+    `the HPT may go on behind section '${name}', whose length is recorded nowhere; ` +
+      'read the stream from a file instead of a pipe if it has a vmdescription',
+    { offset },
+  );
+}
+
+function noSection(offset: number): UnsupportedError {
+  return new UnsupportedError(
+    'E_NO_SECTION',
+    `the stream has no section ${SECTION_NAME}: it is not of a pseries guest`,
+    { offset },
+  );
+}

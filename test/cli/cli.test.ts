@@ -1,0 +1,174 @@
+import {
+  chmodSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { cli } from '../helpers/cli.js';
+import { fixture, fixtureUrl, load } from '../helpers/fixtures.js';
+import { plainElements } from '../helpers/reference.js';
+import { scratch, scratchFile } from '../helpers/sources.js';
+import { smallGuest } from '../helpers/stream.js';
+
+const GUEST = scratchFile('guest.mig', smallGuest());
+const KERNEL = load(fixture('kvm/h8-guest.htab.gz'));
+const SECTION = plainElements(load(fixture('kvm/h8-guest.htabsec.gz')));
+const leftovers = (path: string) =>
+  readdirSync(dirname(path)).filter((name) => name.startsWith(`.${basename(path)}`));
+
+describe('info', () => {
+  test('a snapshot, for people', async () => {
+    const { code, stdout } = await cli(['info', GUEST]);
+    const text = stdout.toString();
+    expect(code).toBe(0);
+    for (const word of ['pseries-7.2', 'order 18', '2 valid', 'spapr/htab', 'timer', '2 passes']) {
+      expect(text).toContain(word);
+    }
+  });
+
+  test('a snapshot, for programs', async () => {
+    const { code, stdout } = await cli(['info', GUEST, '--json']);
+    const info = JSON.parse(stdout.toString());
+    expect(code).toBe(0);
+    expect(info).toMatchObject({ format: 'snapshot', hpt: { order: 18, valid: 2, passes: 2 } });
+    const bytes = readFileSync(GUEST);
+    for (const section of info.stream.sections) {
+      expect(bytes.readUInt32BE(section.offset + 1)).toBe(section.id);
+      for (const part of section.parts) expect([1, 2, 3, 4]).toContain(bytes[part.offset]);
+    }
+  });
+
+  test('names in a file cannot write to the terminal', async () => {
+    const evil = Buffer.from(smallGuest());
+    evil.set(Buffer.from('\x1b]0;x\x07e'), evil.indexOf('pseries-7.2'));
+    const { stdout } = await cli(['info', '-'], [evil]);
+    expect(stdout.toString()).toContain('\\x1b]0;x\\x07');
+    expect(stdout.includes(0x1b)).toBe(false);
+  });
+});
+
+describe('convert', () => {
+  test.each([
+    ['.htab', KERNEL],
+    ['.section', SECTION],
+  ])('to %s by the extension', async (extension, expected) => {
+    const from = scratchFile('in', extension === '.htab' ? SECTION : KERNEL);
+    const out = scratchFile(`out${extension}`);
+    const { code, stdout } = await cli(['convert', from, '-o', out]);
+    expect(code).toBe(0);
+    expect(stdout.toString()).toContain('16428 entries');
+    const bytes = readFileSync(out);
+    // One part came from the kernel; QEMU's section has its own parts around the same chunks.
+    if (extension === '.htab') expect(bytes.equals(expected)).toBe(true);
+    else expect(bytes.subarray(0, 4)).toEqual(expected.subarray(0, 4));
+  });
+
+  test('from standard input to standard output', async () => {
+    const args = ['convert', '-', '-o', '-', '--to', 'kernel', '--endian', 'big'];
+    const { code, stdout, stderr } = await cli(args, [SECTION]);
+    expect(code).toBe(0);
+    expect(stdout.length).toBe(KERNEL.length);
+    expect(stdout.readUInt16BE(6)).toBe(KERNEL.readUInt16LE(6));
+    expect(stderr).toContain('order 22');
+  });
+
+  test('outputs are private, and existing files are kept without --force', async () => {
+    const out = scratchFile('kept.htab', Buffer.from('precious'));
+    chmodSync(out, 0o644);
+    const refused = await cli(['convert', GUEST, '-o', out]);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('--force');
+    expect(readFileSync(out, 'utf8')).toBe('precious');
+    expect((await cli(['convert', GUEST, '-o', out, '--force'])).code).toBe(0);
+    expect(lstatSync(out).mode & 0o777).toBe(0o600);
+    expect(leftovers(out)).toEqual([]);
+  });
+
+  test('a failure leaves nothing behind, and an old file as it was', async () => {
+    const cut = scratchFile('cut.mig', readFileSync(GUEST).subarray(0, -300));
+    const out = scratchFile('old.section', Buffer.from('old'));
+    const { code, stderr } = await cli(['convert', cut, '-o', out, '--force']);
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/at byte \d+/);
+    expect(readFileSync(out, 'utf8')).toBe('old');
+    expect(leftovers(out)).toEqual([]);
+  });
+
+  test('a symbolic link as output is replaced, not followed', async () => {
+    const target = scratchFile('target', Buffer.from('keep'));
+    const link = join(scratch(), 'link.htab');
+    symlinkSync(target, link);
+    expect((await cli(['convert', GUEST, '-o', link, '--force'])).code).toBe(0);
+    expect(readFileSync(target, 'utf8')).toBe('keep');
+    expect(lstatSync(link).isFile()).toBe(true);
+  });
+
+  test('a compressed fixture is opened as it is', async () => {
+    const { pathname } = fixtureUrl('qemu/linux-p8-live.mig.gz');
+    const out = scratchFile('live.htab');
+    const { code, stdout } = await cli(['convert', pathname, '-o', out]);
+    expect(code).toBe(0);
+    expect(stdout.toString()).toContain('snapshot of pseries-7.2 to kernel');
+  });
+});
+
+describe('exit codes', () => {
+  const missing = join(scratch(), 'missing');
+  const zero = scratchFile('zero', Buffer.alloc(100));
+  const radix = fixtureUrl('qemu/linux-p9-radix.mig.gz').pathname;
+  const vmdk = scratchFile('disk.vmdk', Buffer.concat([Buffer.from('KDMV'), Buffer.alloc(600)]));
+  const delta = load(fixture('kvm/p8-many-delta.htab.gz'));
+  const bare = scratchFile('delta.htab', delta);
+
+  test.each([
+    ['no such file', ['info', missing], 1, 'E_IO'],
+    ['a folder as output', ['convert', GUEST, '-o', scratch(), '--to', 'kernel', '-f'], 1, 'E_IO'],
+    ['no verb', [], 2, ''],
+    ['an unknown option', ['info', GUEST, '--nonsense'], 2, ''],
+    ['no output', ['convert', GUEST], 2, ''],
+    ['an output of no known format', ['convert', GUEST, '-o', `${missing}.bin`], 2, 'E_USAGE'],
+    [
+      'an order that cannot be',
+      ['convert', GUEST, '-o', `${missing}.htab`, '--order', '17'],
+      2,
+      'E_ORDER',
+    ],
+    ['another order', ['convert', GUEST, '-o', `${missing}.htab`, '--order', '22'], 2, 'E_ORDER'],
+    ['no order', ['convert', bare, '-o', `${missing}.section`], 2, 'E_ORDER_REQUIRED'],
+    ['nothing known', ['info', zero], 3, 'E_MAGIC'],
+    ['the image of a radix guest', ['convert', radix, '-o', `${missing}.img`], 4, 'E_NO_HPT'],
+    ['a disk image', ['info', vmdk], 4, 'E_CONTAINER'],
+  ])('%s', async (_name, args, code, word) => {
+    const result = await cli(args);
+    expect(result.code).toBe(code);
+    expect(result.stderr).toContain(word);
+    if (word === '') return;
+    expect(result.stderr.trimEnd().split('\n').length).toBe(1);
+    const json = await cli([...args, '--json']);
+    expect(JSON.parse(json.stderr).error).toMatchObject({ code: word });
+  });
+
+  test('help and version end well', async () => {
+    expect((await cli(['--help'])).code).toBe(0);
+    const { code, stdout } = await cli(['--version']);
+    expect(code).toBe(0);
+    const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+    expect(stdout.toString().trim()).toBe(version);
+  });
+
+  test('blocks that read either way are not guessed at', async () => {
+    // One block {0x01010101, 0 valid, 0x0101 invalid}: the same in either byte order.
+    const path = scratchFile('both.htab', Buffer.from('0101010100000101', 'hex'));
+    const refused = await cli(['convert', path, '-o', '-', '--to', 'kernel']);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('--from-endian');
+    const told = await cli(['convert', path, '-o', '-', '--to', 'kernel', '--from-endian', 'big']);
+    expect(told.stdout.toString('hex')).toBe('0101010100000101');
+    writeFileSync(path, '');
+    expect((await cli(['info', path])).code).toBe(3);
+  });
+});

@@ -1,0 +1,72 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BufferSource, type ByteSource, IterableSource, openFile } from 'spapr-htab';
+import { afterAll } from 'vitest';
+
+let folder: string | undefined;
+let made = 0;
+
+/** A folder for this test file, removed at its end. */
+export function scratch(): string {
+  if (folder === undefined) {
+    const path = mkdtempSync(join(tmpdir(), 'spapr-htab-test-'));
+    folder = path;
+    afterAll(() => rmSync(path, { recursive: true, force: true }));
+  }
+  return folder;
+}
+
+export function scratchFile(name: string, bytes?: Uint8Array): string {
+  const path = join(scratch(), `${made++}-${name}`);
+  if (bytes !== undefined) writeFileSync(path, bytes);
+  return path;
+}
+
+function* pieces(bytes: Uint8Array, sizes: () => number): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; ) {
+    const size = sizes();
+    yield bytes.slice(at, at + size);
+    at += size;
+  }
+}
+
+/** A pseudo-random sequence, the same in every run (mulberry32). */
+export function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export interface SourceKind {
+  readonly name: string;
+  readonly open: (bytes: Uint8Array) => Promise<ByteSource>;
+}
+
+/** Every way in which bytes can come. A codec must not notice the difference. */
+export const SOURCE_KINDS: readonly SourceKind[] = [
+  { name: 'buffer', open: async (bytes) => new BufferSource(bytes) },
+  { name: 'file', open: (bytes) => openFile(scratchFile('source', bytes)) },
+  { name: 'pipe', open: async (bytes) => new IterableSource([bytes.slice()]) },
+  {
+    name: 'one byte at a time',
+    open: async (bytes) => new IterableSource(pieces(bytes, () => 1)),
+  },
+  {
+    name: 'random pieces',
+    open: async (bytes) => {
+      const next = random(bytes.length);
+      return new IterableSource(pieces(bytes, () => 1 + Math.floor(next() * 5000)));
+    },
+  },
+];
+
+export async function collect(parts: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const copies: Buffer[] = [];
+  for await (const part of parts) copies.push(Buffer.from(part));
+  return Buffer.concat(copies);
+}

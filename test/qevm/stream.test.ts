@@ -1,0 +1,304 @@
+import {
+  BufferSource,
+  type ByteSource,
+  describeStream,
+  encodeSection,
+  readSnapshotHtab,
+  readStream,
+  SpaprHtabError,
+  type StreamEvent,
+} from 'spapr-htab';
+import { describe, expect, test } from 'vitest';
+import { collect, SOURCE_KINDS } from '../helpers/sources.js';
+import {
+  chunk,
+  configuration,
+  end,
+  full,
+  header,
+  hpte,
+  htabPart,
+  part,
+  ram,
+  smallGuest,
+  start,
+  str8,
+  tail,
+  u32,
+  u64,
+} from '../helpers/stream.js';
+
+const FOOTERS = { footers: true };
+const BARE = { footers: false };
+
+async function eventsOf(source: ByteSource): Promise<StreamEvent[]> {
+  const events: StreamEvent[] = [];
+  for await (const event of readStream(source)) events.push(event);
+  return events;
+}
+
+const htabOf = (bytes: Buffer): Promise<Buffer> =>
+  collect(encodeSection(readSnapshotHtab(new BufferSource(bytes))));
+
+const PAYLOADS = Buffer.concat([
+  u32(18),
+  htabPart(chunk(1, [hpte(1), hpte(2, 0x10)]), chunk(9, [hpte(3)], 4)),
+  htabPart(chunk(2, [hpte(4)]), chunk(9, [], 1)),
+]);
+
+describe.each([
+  ['footers and vmdesc', {}],
+  ['no footers (pseries-2.3)', { footers: false }],
+  ['footers only (suppress-vmdesc)', { vmdesc: false }],
+  ['neither (pseries-2.1)', { footers: false, vmdesc: false }],
+])('a stream with %s', (_name, dialect) => {
+  const bytes = smallGuest(dialect);
+
+  test.each(SOURCE_KINDS)('gives the same HPT from a $name', async ({ open, name }) => {
+    await using source = await open(bytes);
+    const items = readSnapshotHtab(source);
+    expect((await collect(encodeSection(items))).equals(PAYLOADS), name).toBe(true);
+  });
+
+  test('names every section with its place', async () => {
+    const info = await describeStream(new BufferSource(bytes));
+    const bare = 'footers' in dialect && 'vmdesc' in dialect;
+    expect(info.sections.map((s) => s.name)).toEqual(
+      bare ? ['ram', 'spapr/htab'] : ['ram', 'spapr/htab', 'timer'],
+    );
+    expect(info.warnings.some((w) => w.code === 'W_OPAQUE_REST')).toBe(bare);
+    for (const section of info.sections) {
+      for (const { payloadOffset, payloadLength } of section.parts) {
+        expect(payloadOffset + payloadLength).toBeLessThanOrEqual(bytes.length);
+      }
+    }
+    expect(info.hpt).toMatchObject({ order: 18, parts: 2, blocks: 4, passes: 2 });
+    // Slots 1 (valid), 2 (replaced, no longer bolted), 9 (gone).
+    expect(info.hpt).toMatchObject({ carried: 4, valid: 2, bolted: 0 });
+    expect(info.ram).toMatchObject([{ name: 'ppc_spapr.ram', pages: 4, zeroPages: 4 }]);
+  });
+});
+
+test('events tell where everything is, and payloads can be taken as bytes', async () => {
+  const bytes = smallGuest();
+  const taken: Buffer[] = [];
+  const names: string[] = [];
+  for await (const event of readStream(new BufferSource(bytes))) {
+    names.push(event.type);
+    if (event.type !== 'section') continue;
+    const payload = await collect(event.bytes());
+    const { payloadOffset } = event;
+    expect(payload.equals(bytes.subarray(payloadOffset, payloadOffset + payload.length))).toBe(
+      true,
+    );
+    if (event.section.name === 'spapr/htab') taken.push(payload);
+  }
+  expect(Buffer.concat(taken).equals(PAYLOADS)).toBe(true);
+  expect(names[0]).toBe('header');
+  expect(names.slice(-2)).toEqual(['eof', 'vmdesc']);
+});
+
+test('a payload that is left in the middle is walked to its end', async () => {
+  let seen = 0;
+  for await (const event of readStream(new BufferSource(smallGuest()))) {
+    if (event.type === 'section-end') seen++;
+    if (event.type !== 'section') continue;
+    for await (const _ of event.bytes()) break;
+  }
+  expect(seen).toBe(7);
+});
+
+test('cut off at any byte: a typed error that names a place in the file, or the same HPT', async () => {
+  for (const dialect of [{}, { footers: false }, { vmdesc: false }]) {
+    const bytes = smallGuest(dialect);
+    for (let length = 0; length < bytes.length; length++) {
+      // Inside a page one place is like another.
+      if (bytes[length] === 0x50 && bytes[length - 1] === 0x50 && length % 61 !== 0) continue;
+      try {
+        expect((await htabOf(bytes.subarray(0, length))).equals(PAYLOADS)).toBe(true);
+      } catch (error) {
+        if (!(error instanceof SpaprHtabError)) throw error;
+        expect(error.offset).toBeLessThanOrEqual(length);
+      }
+    }
+  }
+});
+
+test('every bit flip: a typed error or a result, never anything else', async () => {
+  const bytes = smallGuest();
+  // Page contents do not matter to the walk: the first page stands for all of them.
+  for (let at = 0; at < bytes.length; at++) {
+    if (bytes[at] === 0x50 && at % 97 !== 0) continue;
+    for (const bit of [0, 3, 7]) {
+      const flipped = Buffer.from(bytes);
+      flipped[at] = (flipped[at] ?? 0) ^ (1 << bit);
+      try {
+        await htabOf(flipped);
+        await eventsOf(new BufferSource(flipped));
+      } catch (error) {
+        if (!(error instanceof SpaprHtabError)) throw error;
+        expect(error.message.length).toBeGreaterThan(10);
+      }
+    }
+  }
+});
+
+test.each([
+  ['magic', Buffer.from('QEVN\0\0\0\x03'), 'E_MAGIC', 0],
+  ['version 2', header(2), 'E_VERSION', 4],
+  ['nothing behind the header', header(), 'E_TRUNCATED', 8],
+  ['an element of no kind', Buffer.concat([header(), Buffer.of(0x2a)]), 'E_ELEMENT', 8],
+  ['PART without START', Buffer.concat([header(), part(7, ram.empty, BARE)]), 'E_SECTION', 8],
+  [
+    'a footer of another section',
+    Buffer.concat([
+      header(),
+      start(2, 'ram', 4, ram.setup('r', 4096), FOOTERS),
+      part(2, ram.empty, BARE),
+      Buffer.of(0x7e),
+      u32(3),
+    ]),
+    'E_FOOTER',
+    8 + 17 + 26 + 5 + 5 + 8,
+  ],
+  [
+    'two sections with one id',
+    Buffer.concat([
+      header(),
+      start(2, 'ram', 4, ram.setup('r', 4096), BARE),
+      start(2, 'spapr/htab', 1, u32(18), BARE),
+    ]),
+    'E_SECTION',
+    8 + 17 + 26,
+  ],
+  [
+    'an unknown subsection of the configuration',
+    Buffer.concat([
+      header(),
+      configuration('pseries-7.2'),
+      Buffer.of(5),
+      str8('configuration/other'),
+      u32(1),
+    ]),
+    'E_CONFIGURATION',
+    24,
+  ],
+  [
+    'a postcopy package',
+    Buffer.concat([header(), Buffer.of(8, 0, 7, 0, 4), u32(10)]),
+    'E_UNSUPPORTED',
+    8,
+  ],
+])('%s', async (_name, bytes, code, offset) => {
+  await expect(eventsOf(new BufferSource(bytes))).rejects.toMatchObject({ code, offset });
+});
+
+describe('the ram section', () => {
+  const setup = start(2, 'ram', 4, ram.setup('r', 8192), BARE);
+  const at = 8 + setup.length + 5;
+  const walk = (payload: Buffer, prefix = Buffer.alloc(0)) =>
+    describeStream(
+      new BufferSource(
+        Buffer.concat([
+          header(),
+          prefix,
+          setup,
+          part(2, payload, BARE),
+          end(2, ram.empty, BARE),
+          tail([]),
+        ]),
+      ),
+    );
+
+  test('every kind of page entry is passed over', async () => {
+    const info = await walk(
+      Buffer.concat([
+        u64(0x8),
+        str8('r'),
+        Buffer.alloc(4096),
+        u64(0x200),
+        u64(0x1000 | 0x20 | 0x40),
+        Buffer.of(1),
+        Buffer.from('0003', 'hex'),
+        Buffer.alloc(3),
+        u64(0x20 | 0x100),
+        u32(11),
+        Buffer.alloc(11),
+        u64(0x20 | 0x2),
+        Buffer.of(0),
+        u64(0x10),
+      ]),
+    );
+    expect(info.ram).toMatchObject([
+      { pages: 1, zeroPages: 1, xbzrlePages: 1, compressedPages: 1 },
+    ]);
+  });
+
+  test.each([
+    ['no flag', u64(0), 'E_RAM', at],
+    ['a page of no block', u64(0x28), 'E_RAM', at],
+    ['a block that the list lacks', Buffer.concat([u64(8), str8('x')]), 'E_RAM', at + 8],
+    ['a page beyond its block', Buffer.concat([u64(0x2008), str8('r')]), 'E_RAM', at],
+    ['an RDMA hook', u64(0x80), 'E_UNSUPPORTED', at],
+  ])('%s', async (_name, payload, code, offset) => {
+    await expect(walk(payload)).rejects.toMatchObject({ code, offset });
+  });
+
+  test('the page size that the postcopy capability adds is found', async () => {
+    const list = Buffer.concat([
+      u64((3n << 20n) | 4n),
+      ...[str8('a'), u64(2 << 20), u64(1 << 24), str8('b'), u64(1 << 20), u64(0x10)],
+    ]);
+    const advise = Buffer.concat([Buffer.of(8, 0, 3, 0, 0)]);
+    const bytes = Buffer.concat([header(), advise, start(2, 'ram', 4, list, BARE), tail([])]);
+    const info = await describeStream(new BufferSource(bytes));
+    expect(info.ram).toMatchObject([
+      { name: 'a', pageSize: 1 << 24 },
+      { name: 'b', pageSize: undefined },
+    ]);
+  });
+});
+
+describe('lengths of devices', () => {
+  const guest = (described: number, real: number, footers: boolean) =>
+    Buffer.concat([
+      header(),
+      start(2, 'ram', 4, ram.setup('r', 4096), { footers }),
+      start(5, 'spapr/htab', 1, u32(18), { footers }),
+      end(2, ram.empty, { footers }),
+      end(5, htabPart(), { footers }),
+      full(6, 'cpu', 5, Buffer.alloc(real, 0xee), { footers }),
+      full(7, 'timer', 2, Buffer.alloc(24), { footers }),
+      tail([
+        { name: 'cpu', size: described },
+        { name: 'timer', size: 24 },
+      ]),
+    ]);
+
+  test.each([-4, 4, 100])(
+    'a description that is wrong by %i is reported and mended',
+    async (by) => {
+      const info = await describeStream(new BufferSource(guest(50 + by + 50, 100, true)));
+      expect(info.sections.map((s) => s.length)).toEqual([expect.any(Number), 16, 100, 24]);
+      expect(info.warnings.map((w) => w.code)).toEqual(['W_LENGTH_BY_FOOTER']);
+    },
+  );
+
+  test('without footers, a wrong description ends the walk with a report', async () => {
+    const info = await describeStream(new BufferSource(guest(96, 100, false)));
+    expect(info.warnings.map((w) => w.code)).toEqual(['W_OPAQUE_REST']);
+    expect(info.hpt).toMatchObject({ order: 18 });
+    expect(info.eof).toBeUndefined();
+  });
+
+  test('a stream of another machine has no HPT, and that is said', async () => {
+    const bytes = Buffer.concat([
+      header(),
+      configuration('pc-i440fx-7.2'),
+      start(2, 'ram', 4, ram.setup('pc.ram', 4096), FOOTERS),
+      end(2, ram.empty, FOOTERS),
+      tail([]),
+    ]);
+    await expect(htabOf(bytes)).rejects.toMatchObject({ code: 'E_NO_SECTION' });
+  });
+});
