@@ -10,6 +10,8 @@ const layers = {
   archive: ['bytes', 'htab'],
   snapshot: ['bytes', 'qevm', 'htab'],
   formats: ['bytes', 'htab', 'archive'],
+  memory: ['bytes', 'qevm', 'htab', 'snapshot'],
+  devices: ['bytes', 'qevm'],
   fd: ['bytes', 'htab'],
 };
 

@@ -9,10 +9,10 @@
  * @packageDocumentation
  */
 
-export { readArchive, type ArchiveReading } from './archive/decode.js';
+export { type ArchiveReading, readArchive } from './archive/decode.js';
 export { type ArchiveOrigin, encodeArchive } from './archive/encode.js';
 export type { ArchiveCounts, ArchiveHeader } from './archive/schema.js';
-export { AtomicFile, type OutputOptions } from './bytes/output.js';
+export { AtomicFile, type OutputOptions, type RandomAccessFile } from './bytes/output.js';
 export {
   ByteReader,
   type ByteReaderOptions,
@@ -27,8 +27,47 @@ export {
   openFile,
   SliceSource,
 } from './bytes/source.js';
-export { type ContainerLayer, openContainer, type OpenedContainer } from './container/open.js';
-export { convert, type ConvertOptions, type ConvertOutput, type ConvertResult } from './convert.js';
+export type {
+  CompressionLayer,
+  LibvirtLayer,
+  Qcow2Layer,
+  SnapshotSummary,
+} from './container/layers.js';
+export {
+  type ContainerInspection,
+  type ContainerLayer,
+  type ContainerOptions,
+  inspectContainer,
+  type OpenedContainer,
+  openContainer,
+} from './container/open.js';
+export { type ConvertOptions, type ConvertOutput, type ConvertResult, convert } from './convert.js';
+export { type DecodeDeviceOptions, decodeDevice, MAX_DEVICE_NODES } from './devices/decode.js';
+export {
+  type DescribeDevicesOptions,
+  type DeviceLimits,
+  type DeviceReport,
+  describeDevices,
+} from './devices/describe.js';
+export { type DeviceJsonOptions, deviceToJSON, type PlainJson } from './devices/json.js';
+export type {
+  ArrayNode,
+  BitmapNode,
+  BytesNode,
+  DeviceNode,
+  DeviceTree,
+  DeviceWarning,
+  ListNode,
+  NullNode,
+  ScalarNode,
+  ScalarsNode,
+  StateNode,
+  StructNode,
+  TreeNode,
+  UndecodedNode,
+} from './devices/node.js';
+export { type Scalar, ScalarArray, type ScalarType } from './devices/scalar.js';
+export { type InspectDevicesOptions, inspectDevices } from './devices.js';
 export {
   AbortedError,
   ERROR_CODES,
@@ -41,6 +80,7 @@ export {
   UnsupportedError,
   UsageError,
 } from './errors.js';
+export { type HtabFdSupport, KVM_PPC_GET_HTAB_FD, probeHtabFd } from './fd/native.js';
 export { type EncodeOptions, encodeHpt } from './formats/encode.js';
 export {
   formatOfPath,
@@ -51,10 +91,9 @@ export {
 } from './formats/format.js';
 export { BlockBatch, type ByteOrder, encodeBlock, type HtabBlock } from './htab/block.js';
 export { boltedOnly } from './htab/bolted.js';
-export { canonical, type CanonicalOptions } from './htab/canonical.js';
+export { type CanonicalOptions, canonical } from './htab/canonical.js';
 export { Census, type HtabSummary } from './htab/census.js';
 export {
-  type Hpte,
   HPTE_R_SOFTWARE,
   HPTE_V_ABSENT,
   HPTE_V_BOLTED,
@@ -63,8 +102,9 @@ export {
   HPTE_V_SECONDARY,
   HPTE_V_SOFTWARE,
   HPTE_V_VALID,
+  type Hpte,
 } from './htab/hpte.js';
-export { decodeImage, orderOfImage, type RandomAccessFile, writeImage } from './htab/image.js';
+export { decodeImage, orderOfImage, writeImage } from './htab/image.js';
 export type { HtabItem, HtabItems } from './htab/items.js';
 export {
   decodeKernel,
@@ -83,6 +123,16 @@ export { type ByteOrderVerdict, type Reading, sniffByteOrder } from './htab/snif
 export { type CanonicalFraming, HashPageTable, type HptCounts } from './htab/table.js';
 export { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 export { type FileInfo, inspect } from './inspect.js';
+export { MemoryFile } from './memory/memory-file.js';
+export {
+  DEFAULT_RAM_BLOCK,
+  type RamResult,
+  type RamWarning,
+  type ReadRamOptions,
+  readRam,
+} from './memory/read-ram.js';
+export { decodeXbzrle } from './memory/xbzrle.js';
+export type { FieldDescription, StateDescription } from './qevm/description.js';
 export type {
   Configuration,
   PayloadContext,
@@ -93,7 +143,13 @@ export type {
   StreamEvent,
   StreamWarning,
 } from './qevm/elements.js';
-export { type MappedRegion, type RamBlock, type RamItem, RamWalker } from './qevm/ram.js';
+export {
+  type MappedRegion,
+  type RamBlock,
+  type RamItem,
+  type RamVisitor,
+  RamWalker,
+} from './qevm/ram.js';
 export { readStream, type StreamOptions } from './qevm/stream.js';
 export {
   type DeviceDescription,
@@ -101,6 +157,7 @@ export {
   parseVmdesc,
   type VmDescription,
 } from './qevm/vmdesc.js';
+export { type ExtractRamOptions, type ExtractRamResult, extractRam } from './ram.js';
 export {
   describeStream,
   type PartInfo,
@@ -108,4 +165,3 @@ export {
   type StreamInfo,
 } from './snapshot/describe.js';
 export { htabWalker, readSnapshotHtab, type SnapshotHtabOptions } from './snapshot/htab.js';
-export { type HtabFdSupport, KVM_PPC_GET_HTAB_FD, probeHtabFd } from './fd/native.js';

@@ -2,7 +2,13 @@ import { readArchive } from './archive/decode.js';
 import type { ArchiveHeader } from './archive/schema.js';
 import { ByteReader, type OperationOptions } from './bytes/reader.js';
 import { type ByteSource, openFile } from './bytes/source.js';
-import { type ContainerLayer, openContainer } from './container/open.js';
+import {
+  type ContainerLayer,
+  type ContainerOptions,
+  type OpenedContainer,
+  openContainer,
+} from './container/open.js';
+import { spool } from './container/spool.js';
 import { FormatError, UnsupportedError, UsageError } from './errors.js';
 import { bestReading, detectFormat, type Head, readHead } from './formats/detect.js';
 import { type EncodeOptions, encodeHpt, type StreamedFormat } from './formats/encode.js';
@@ -15,7 +21,7 @@ import { isOrder, orderOfSlots } from './htab/order.js';
 import { decodeSection } from './htab/section.js';
 import { sniffByteOrder } from './htab/sniff.js';
 import { HashPageTable } from './htab/table.js';
-import { readSnapshotHtab } from './snapshot/htab.js';
+import { LITTLE_ENDIAN, readSnapshotHtab } from './snapshot/htab.js';
 
 export interface OpenOptions extends OperationOptions {
   /** What the input is. Default: told by its content. */
@@ -31,6 +37,11 @@ export interface OpenOptions extends OperationOptions {
   readonly snapshot?: string | undefined;
   /** Where the data begins in a larger file, in bytes. Default 0. */
   readonly offset?: number | undefined;
+  /**
+   * A qcow2 image that comes through a pipe is copied to a temporary file first, of at most so many
+   * bytes. Default 64 GiB; 0 refuses.
+   */
+  readonly spoolLimit?: number | undefined;
 }
 
 /** Something that the caller should know but that did not stop the work. */
@@ -58,13 +69,37 @@ export async function openHpt(
     });
   }
   const outer = typeof input === 'string' ? await openFile(input) : input;
+  return openInside(await openContainer(outer, containerOptions(options)), options);
+}
+
+/** What of the options concerns the containers. */
+export function containerOptions(options: OpenOptions): ContainerOptions {
+  const { snapshot, offset, signal, spoolLimit, onProgress } = options;
+  const spool = spoolLimit === 0 ? undefined : { limit: spoolLimit, signal, onProgress };
+  return { snapshot, offset, signal, spool };
+}
+
+/** A source that can be read anywhere: the same, or a temporary copy of at most `spoolLimit`. */
+export async function seekable(source: ByteSource, options: OpenOptions): Promise<ByteSource> {
+  const { spool: allowed } = containerOptions(options);
+  if (source.seekable || allowed !== undefined) return spool(source, allowed);
+  throw new UsageError(
+    'E_NOT_SEEKABLE',
+    `${source.name} can only be read forward; save it to a file, or allow a temporary copy`,
+  );
+}
+
+/** Recognises what stands inside containers that are open. Closes them when that fails. */
+export async function openInside(
+  container: OpenedContainer,
+  options: OpenOptions,
+): Promise<HptInput> {
   try {
-    const container = await openContainer(outer, options);
     const head = await readHead(container.source, container.start);
     const { format, byteOrder } = recognise(head, container.source, container.start, options);
     return new HptInput({ ...container, format, byteOrder, options, head });
   } catch (error) {
-    await outer.close();
+    await container.close();
     throw error;
   }
 }
@@ -126,7 +161,7 @@ export class HptInput implements AsyncDisposable {
   /** Where the data begins in `source`. */
   readonly start: number;
   /** What was found on the way, complete when `items` has come to its end. */
-  readonly warnings: InputWarning[] = [];
+  readonly warnings: InputWarning[];
   #machine: string | undefined;
   #archive: ArchiveHeader | undefined;
   readonly #options: OpenOptions;
@@ -137,6 +172,7 @@ export class HptInput implements AsyncDisposable {
     this.format = state.format;
     this.byteOrder = state.byteOrder;
     this.layers = state.layers;
+    this.warnings = state.layers.flatMap(layerWarnings);
     this.source = state.source;
     this.start = state.start;
     this.#options = state.options;
@@ -201,7 +237,10 @@ export class HptInput implements AsyncDisposable {
         });
         break;
       case 'section':
-        yield* decodeSection(this.#reader());
+        yield* decodeSection(this.#reader(), {
+          onLittleEndian: (offset) =>
+            this.warnings.push({ code: 'W_HTAB', offset, message: LITTLE_ENDIAN }),
+        });
         break;
       case 'image':
         yield* this.#decodeImage();
@@ -280,4 +319,17 @@ export function notASnapshot(format: InputFormat): UnsupportedError {
     'E_UNSUPPORTED',
     `this is no snapshot but ${FORMAT_NAMES[format]}, which holds the HPT only`,
   );
+}
+
+/** What a container says of itself that its user should know. */
+export function layerWarnings(layer: ContainerLayer): InputWarning[] {
+  const warning = (code: string, message: string) => ({ code, offset: layer.offset, message });
+  if (layer.kind === 'libvirt' && !layer.complete) {
+    const message = 'libvirt did not finish writing this image: its stream may be cut off';
+    return [warning('W_INCOMPLETE', message)];
+  }
+  if (layer.kind === 'qcow2') {
+    return layer.warnings.map((message) => warning('W_QCOW2', message));
+  }
+  return [];
 }

@@ -1,18 +1,27 @@
-import type { ByteSource } from './bytes/source.js';
-import type { ContainerLayer } from './container/open.js';
+import { type ByteSource, openFile } from './bytes/source.js';
+import { type ContainerLayer, inspectContainer } from './container/open.js';
+import type { SpaprHtabError } from './errors.js';
 import type { InputFormat } from './formats/format.js';
 import type { ByteOrder } from './htab/block.js';
 import { Census, type HtabSummary } from './htab/census.js';
-import { type InputWarning, type OpenOptions, openHpt } from './input.js';
+import {
+  containerOptions,
+  type InputWarning,
+  layerWarnings,
+  type OpenOptions,
+  openInside,
+} from './input.js';
 import { describeStream, type StreamInfo } from './snapshot/describe.js';
 
 /** What `spapr-htab info` prints. Plain data. */
 export interface FileInfo {
   readonly name: string;
-  /** Bytes of what was read; undefined for a pipe. */
+  /** Bytes of the file; undefined for a pipe. */
   readonly size: number | undefined;
-  readonly format: InputFormat;
+  /** Containers around the data, from the outside in. */
   readonly layers: readonly ContainerLayer[];
+  /** What is inside; undefined when there is a refusal. */
+  readonly format: InputFormat | undefined;
   /** Byte order of the block headers, for `kernel`. */
   readonly byteOrder: ByteOrder | undefined;
   /** Undefined for a stream without `spapr/htab`. */
@@ -20,24 +29,36 @@ export interface FileInfo {
   /** For a snapshot: its stream. */
   readonly stream: StreamInfo | undefined;
   readonly warnings: readonly InputWarning[];
+  /** Why a container that was recognised could not be opened, such as a snapshot to be named. */
+  readonly refusal: SpaprHtabError | undefined;
 }
 
-/** Describes a snapshot or HPT file. @throws what {@link openHpt} throws */
+/**
+ * Describes a snapshot or HPT file. A container that is recognised but cannot be opened is
+ * described too, with the reason.
+ * @throws IoError, FormatError, LimitError, AbortedError
+ */
 export async function inspect(
   input: string | ByteSource,
   options: OpenOptions = {},
 ): Promise<FileInfo> {
-  await using hpt = await openHpt(input, options);
-  const { name, format, layers, byteOrder } = hpt;
-  const size = hpt.source.size;
-  const facts = { name, size, format, layers, byteOrder };
-  if (format === 'snapshot') {
+  const source = typeof input === 'string' ? await openFile(input) : input;
+  const { name, size } = source;
+  const { layers, opened, refusal } = await inspectContainer(source, containerOptions(options));
+  const file = { name, size, layers };
+  if (opened === undefined) {
+    if (layers.length === 0) throw refusal;
+    const nothing = { format: undefined, byteOrder: undefined, hpt: undefined, stream: undefined };
+    return { ...file, ...nothing, warnings: layers.flatMap(layerWarnings), refusal };
+  }
+  await using hpt = await openInside(opened, options);
+  const facts = { ...file, format: hpt.format, byteOrder: hpt.byteOrder, refusal };
+  if (hpt.format === 'snapshot') {
     const { signal, onProgress } = options;
     const stream = await describeStream(hpt.source, { start: hpt.start, signal, onProgress });
-    return { ...facts, hpt: stream.hpt, stream, warnings: stream.warnings };
+    return { ...facts, hpt: stream.hpt, stream, warnings: [...hpt.warnings, ...stream.warnings] };
   }
   const census = new Census();
   for await (const item of hpt.items({ order: true })) census.add(item);
-  const summary = census.summary();
-  return { ...facts, hpt: summary, stream: undefined, warnings: hpt.warnings };
+  return { ...facts, hpt: census.summary(), stream: undefined, warnings: hpt.warnings };
 }

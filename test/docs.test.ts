@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ERROR_CODES, HashPageTable, openHpt } from 'spapr-htab';
+import { ERROR_CODES, type HashPageTable, openHpt } from 'spapr-htab';
 import { expect, test } from 'vitest';
 import { fixture, load } from './helpers/fixtures.js';
 import { scratchFile } from './helpers/sources.js';

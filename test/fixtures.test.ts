@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import {
   BufferSource,
-  boltedOnly,
   ByteReader,
+  boltedOnly,
   canonical,
   convert,
   decodeKernel,
@@ -16,8 +16,8 @@ import {
 } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
 import {
-  type Fixture,
   FIXTURES,
+  type Fixture,
   fixture,
   fixturesOf,
   fixtureUrl,
@@ -30,7 +30,7 @@ import {
   plainSection,
   plainTable,
 } from './helpers/reference.js';
-import { collect, scratchFile, SOURCE_KINDS } from './helpers/sources.js';
+import { collect, SOURCE_KINDS, scratchFile } from './helpers/sources.js';
 
 const MASK = { ignoreSoftwareBits: true };
 
@@ -99,9 +99,10 @@ describe.each(SNAPSHOTS)('snapshot $file', (item) => {
     expect(rest.length).toBe(0);
   });
 
-  test.each(SOURCE_KINDS)('the same section from a $name', async ({ open }) => {
+  // One byte at a time takes seconds for each MiB: the streams without RAM are enough for that.
+  const kinds = SOURCE_KINDS.filter(({ name }) => bytes.length < 2 ** 22 || !name.includes('byte'));
+  test.each(kinds)('the same section from a $name', async ({ open }) => {
     const expected = await sectionOf(bytes);
-    // One byte at a time is slow; a stream with RAM is tried whole in the other ways.
     const source = await open(bytes);
     await using hpt = await openHpt(source);
     expect(hpt.format).toBe('snapshot');

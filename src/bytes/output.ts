@@ -4,6 +4,13 @@ import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/prom
 import { basename, dirname, join } from 'node:path';
 import { IoError, ioError, UsageError } from '../errors.js';
 
+/** A file that can be read and written anywhere; unwritten ranges read as nothing or zeros. */
+export interface RandomAccessFile {
+  read(target: Uint8Array, position: number): Promise<number>;
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  truncate(size: number): Promise<void>;
+}
+
 export interface OutputOptions {
   /** Replace a file that exists. Default false: `E_EXISTS`. */
   readonly force?: boolean | undefined;
@@ -13,7 +20,7 @@ export interface OutputOptions {
  * A file that appears whole or not at all: written beside the target under a temporary name with
  * mode 0600 (it holds a guest's secrets), synced, renamed, and the folder synced.
  */
-export class AtomicFile implements AsyncDisposable {
+export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   /** Where the next `append` goes, in bytes. */
   #position = 0;
   #state: 'open' | 'committed' | 'discarded' = 'open';

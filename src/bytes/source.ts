@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import { ioError, UsageError } from '../errors.js';
 
 /**
@@ -89,16 +90,18 @@ export class IterableSource implements ByteSource {
   readonly seekable = false;
   readonly size = undefined;
   readonly #iterator: AsyncIterator<Uint8Array> | Iterator<Uint8Array>;
-  /** Pieces of the retained head, contiguous from 0. */
-  readonly #head: Uint8Array[] = [];
+  /** The retained head, and how much of it is filled. Grows by doubling. */
+  #head = new Uint8Array(0);
   #headLength = 0;
   /** The piece that is being handed out, and the position of its first byte. */
   #piece: Uint8Array = new Uint8Array(0);
   #pieceStart = 0;
   #done = false;
+  /** What the producer failed with: every later read beyond that point fails the same way. */
+  #failure: Error | undefined;
 
   constructor(
-    iterable: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    private readonly iterable: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     readonly name = '<stream>',
   ) {
     this.#iterator =
@@ -120,29 +123,39 @@ export class IterableSource implements ByteSource {
   }
 
   #readHead(target: Uint8Array, position: number): number {
-    let start = 0;
-    for (const piece of this.#head) {
-      if (position < start + piece.length && position < this.#headLength) {
-        const part = piece.subarray(position - start, position - start + target.length);
-        target.set(part);
-        return part.length;
-      }
-      start += piece.length;
+    if (position >= this.#headLength) {
+      throw new UsageError(
+        'E_NOT_SEEKABLE',
+        `${this.name} is a pipe and cannot be read again; save it to a file first`,
+        { offset: position },
+      );
     }
-    throw new UsageError(
-      'E_NOT_SEEKABLE',
-      `${this.name} is a pipe and cannot be read again; save it to a file first`,
-      { offset: position },
-    );
+    const part = this.#head.subarray(position, this.#headLength).subarray(0, target.length);
+    target.set(part);
+    return part.length;
+  }
+
+  #retain(piece: Uint8Array): void {
+    const part = piece.subarray(0, RETAINED_HEAD - this.#headLength);
+    const length = this.#headLength + part.length;
+    if (length > this.#head.length) {
+      const grown = new Uint8Array(Math.min(RETAINED_HEAD, Math.max(length, length * 2)));
+      grown.set(this.#head.subarray(0, this.#headLength));
+      this.#head = grown;
+    }
+    this.#head.set(part, this.#headLength);
+    this.#headLength = length;
   }
 
   async #pull(): Promise<boolean> {
+    if (this.#failure !== undefined) throw this.#failure;
     if (this.#done) return false;
     let next: IteratorResult<Uint8Array>;
     try {
       next = await this.#iterator.next();
     } catch (error) {
-      throw ioError(error, 'read', this.name);
+      this.#failure = ioError(error, 'read', this.name);
+      throw this.#failure;
     }
     if (next.done) {
       this.#done = true;
@@ -150,16 +163,16 @@ export class IterableSource implements ByteSource {
     }
     this.#pieceStart += this.#piece.length;
     this.#piece = next.value;
-    if (this.#headLength === this.#pieceStart && this.#headLength < RETAINED_HEAD) {
-      this.#head.push(next.value);
-      this.#headLength += next.value.length;
-    }
+    if (this.#headLength < RETAINED_HEAD) this.#retain(next.value);
     return true;
   }
 
   async close(): Promise<void> {
     this.#done = true;
-    await this.#iterator.return?.();
+    // A generator answers only when a pull that is under way has ended, and a silent pipe may never
+    // end it: what can be torn down is, and nothing waits.
+    if (this.iterable instanceof Readable) this.iterable.destroy();
+    else void Promise.resolve(this.#iterator.return?.()).catch(() => undefined);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

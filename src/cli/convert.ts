@@ -1,4 +1,4 @@
-import { convert, type ConvertOptions, type ConvertResult } from '../index.js';
+import { type ConvertOptions, type ConvertResult, convert } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
 import { standardOutput } from './stdout.js';
 import { count, printable, size } from './text.js';

@@ -1,9 +1,23 @@
 import Table from 'cli-table3';
-import { type FileInfo, type HtabSummary, inspect, type StreamInfo } from '../index.js';
+import {
+  deviceToJSON,
+  type FileInfo,
+  type HtabSummary,
+  type InputFormat,
+  inspect,
+  inspectDevices,
+  type OpenOptions,
+  type StreamInfo,
+  UsageError,
+} from '../index.js';
+import { containerRows, snapshotRows } from './containers.js';
+import { exitCodeOf } from './failure.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
 import { count, printable, size } from './text.js';
 
-export type InfoArguments = InputArguments;
+export interface InfoArguments extends InputArguments {
+  readonly devices?: boolean;
+}
 
 /** `spapr-htab info`. */
 export async function runInfo(
@@ -12,11 +26,30 @@ export async function runInfo(
   signal: AbortSignal,
 ): Promise<void> {
   const info = await withInput(args, signal, (options) => inspect(inputOf(file), options));
-  if (args.json) process.stdout.write(`${JSON.stringify(info, null, 2)}\n`);
+  if (args.devices) {
+    const devices = await withInput(args, signal, (options) => devicesOf(file, options));
+    process.stdout.write(`${JSON.stringify({ ...info, devices }, null, 2)}\n`);
+  } else if (args.json) process.stdout.write(`${JSON.stringify(info, null, 2)}\n`);
   else process.stdout.write(`${printable(lines(info).join('\n'))}\n`);
+  // A list of snapshots to choose from is an answer; a file that cannot be read is not.
+  if (info.refusal !== undefined && info.refusal.code !== 'E_SNAPSHOT') {
+    process.exitCode = exitCodeOf(info.refusal);
+  }
 }
 
-const TITLES: Readonly<Record<FileInfo['format'], string>> = {
+/** Device state as plain data; see deviceToJSON for its form. */
+async function devicesOf(file: string, options: OpenOptions): Promise<unknown[]> {
+  if (file === '-') {
+    throw new UsageError('E_USAGE', 'with --devices the input is read twice; give a file');
+  }
+  const devices: unknown[] = [];
+  for await (const { section, tree, reason, ...place } of inspectDevices(file, options)) {
+    devices.push({ ...section, ...place, reason, ...(tree && { device: deviceToJSON(tree) }) });
+  }
+  return devices;
+}
+
+const TITLES: Readonly<Record<InputFormat, string>> = {
   snapshot: 'QEMU migration stream',
   kernel: 'kernel HTAB blocks',
   section: 'spapr/htab section payloads',
@@ -25,20 +58,24 @@ const TITLES: Readonly<Record<FileInfo['format'], string>> = {
 };
 
 function lines(info: FileInfo): string[] {
-  const rows: [string, string][] = [['File', info.name]];
-  for (const layer of info.layers) rows.push(['Container', layer.kind]);
-  const endian = info.byteOrder === undefined ? '' : `, ${info.byteOrder}-endian headers`;
-  const length = info.size === undefined ? '' : `, ${size(info.size)}`;
-  rows.push(['Format', `${TITLES[info.format]}${endian}${length}`]);
-  if (info.stream !== undefined) rows.push(...streamRows(info.stream));
-  rows.push(['HPT', info.hpt === undefined ? 'none: no section spapr/htab' : hptLine(info.hpt)]);
+  const { format, stream, refusal } = info;
+  const length = info.size === undefined ? 'a pipe' : size(info.size);
+  const rows: [string, string][] = [['File', `${info.name}, ${length}`]];
+  for (const layer of info.layers) rows.push(...containerRows(layer));
+  if (format !== undefined) {
+    const endian = info.byteOrder === undefined ? '' : `, ${info.byteOrder}-endian headers`;
+    rows.push(['Format', `${TITLES[format]}${endian}`]);
+    if (stream !== undefined) rows.push(...streamRows(stream));
+    rows.push(['HPT', info.hpt === undefined ? 'none: no section spapr/htab' : hptLine(info.hpt)]);
+  }
   const out = rows.map(([name, text]) => `${`${name}:`.padEnd(12)} ${text}`);
-  if (info.stream !== undefined)
-    out.push('', ...ramTable(info.stream), ...sectionTable(info.stream));
+  out.push(...snapshotTable(info));
+  if (stream !== undefined) out.push('', ...ramTable(stream), ...sectionTable(stream));
   for (const warning of info.warnings) {
     const at = warning.offset === undefined ? '' : ` (at byte ${warning.offset})`;
     out.push(`warning: ${warning.message}${at}`);
   }
+  if (refusal !== undefined) out.push(`not opened: ${refusal.message} [${refusal.code}]`);
   return out;
 }
 
@@ -75,13 +112,21 @@ function hptLine(hpt: HtabSummary): string {
 
 const PLAIN = { style: { head: [], border: [] }, chars: borderless() };
 
+function snapshotTable({ layers }: FileInfo): string[] {
+  const rows = snapshotRows(layers);
+  if (rows.length === 0) return [];
+  const head = ['ID', 'snapshot', 'date', 'VM clock', 'VM state', 'disk size', ''];
+  const table = new Table({ ...PLAIN, head });
+  table.push(...rows);
+  return ['', table.toString()];
+}
+
 function ramTable({ ram }: StreamInfo): string[] {
   if (ram.length === 0) return [];
   const head = ['RAM block', 'length', 'pages', 'zero', 'xbzrle', 'compressed', 'kept'];
   const table = new Table({ ...PLAIN, head });
   for (const block of ram) {
     const { pages, zeroPages, xbzrlePages, compressedPages } = block;
-    const kept = block.mapped === undefined ? 'in the stream' : `at ${block.mapped.pagesOffset}`;
     table.push([
       block.name,
       block.usedLength,
@@ -89,10 +134,17 @@ function ramTable({ ram }: StreamInfo): string[] {
       zeroPages,
       xbzrlePages,
       compressedPages,
-      kept,
+      whereKept(block),
     ]);
   }
   return [table.toString(), ''];
+}
+
+function whereKept(block: StreamInfo['ram'][number]): string {
+  if (block.mapped !== undefined) return `at byte ${block.mapped.pagesOffset} (mapped-ram)`;
+  const pages = block.pages + block.zeroPages + block.xbzrlePages + block.compressedPages;
+  if (pages > 0) return 'in the stream';
+  return block.address === undefined ? '' : 'left out (shared)';
 }
 
 function sectionTable({ sections }: StreamInfo): string[] {

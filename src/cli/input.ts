@@ -7,6 +7,7 @@ export interface InputArguments {
   readonly order?: number;
   readonly snapshot?: string;
   readonly offset?: number;
+  readonly spoolLimit?: number;
   readonly json?: boolean;
 }
 
@@ -29,6 +30,7 @@ export async function withInput<T>(
       order: args.order,
       snapshot: args.snapshot,
       offset: args.offset,
+      spoolLimit: args.spoolLimit,
       signal,
       onProgress: (at) => progress.update(at.position, at.total),
     });

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { exitCodeOf, report } from './failure.js';
 import type { ConvertArguments } from './convert.js';
+import { exitCodeOf, report } from './failure.js';
 import type { InfoArguments } from './info.js';
+import type { RamArguments } from './ram.js';
 
 const { version } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -30,6 +31,11 @@ order.argParser(integer(0));
 const snapshot = new Option('--snapshot <id|name>', 'which internal snapshot of a qcow2 image');
 const offset = new Option('--offset <bytes>', 'where the data begins in a larger file');
 offset.argParser(integer(0));
+const spoolLimit = new Option(
+  '--spool-limit <bytes>',
+  'largest temporary copy of what must be read anywhere but comes through a pipe (default: 64 GiB)',
+);
+spoolLimit.argParser(integer(0));
 const json = new Option('--json', 'print JSON, errors included');
 
 function program(signal: AbortSignal): Command {
@@ -45,11 +51,13 @@ function program(signal: AbortSignal): Command {
     .description('Say what a file is and what it holds.')
     .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
     .addOption(json)
+    .option('--devices', "decode every device's state too; prints JSON")
     .addOption(from)
     .addOption(fromEndian)
     .addOption(order)
     .addOption(snapshot)
     .addOption(offset)
+    .addOption(spoolLimit)
     .action(async (file: string, options: InfoArguments) => {
       const { runInfo } = await import('./info.js');
       await runInfo(file, options, signal);
@@ -80,10 +88,27 @@ function program(signal: AbortSignal): Command {
     .option('-f, --force', 'replace the output if it exists')
     .addOption(snapshot)
     .addOption(offset)
+    .addOption(spoolLimit)
     .addOption(json)
     .action(async (input: string, options: ConvertArguments) => {
       const { runConvert } = await import('./convert.js');
       await runConvert(input, options, signal);
+    });
+
+  root
+    .command('ram')
+    .description("Write a guest's memory, one RAM block, to a sparse file.")
+    .argument('<file>', "a snapshot, or '-' for standard input")
+    .requiredOption('-o, --output <file>', 'the file to write')
+    .option('--block <name>', 'RAM block (default: ppc_spapr.ram, or the largest)')
+    .option('-f, --force', 'replace the output if it exists')
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (file: string, options: RamArguments) => {
+      const { runRam } = await import('./ram.js');
+      await runRam(file, options, signal);
     });
   return root;
 }

@@ -32,8 +32,9 @@ export class Qcow2VmStateSource implements ByteSource {
     readonly snapshot: Qcow2Snapshot,
     l1: DataView,
     readonly signal: AbortSignal | undefined,
+    size = snapshot.vmStateSize,
   ) {
-    this.size = snapshot.vmStateSize;
+    this.size = size;
     this.name = `${image.name}, snapshot ${printable(snapshot.id)}`;
     this.#clusters = new Qcow2Clusters(image, header, l1);
   }
@@ -58,8 +59,42 @@ export class Qcow2VmStateSource implements ByteSource {
         { offset: snapshot.offset, path: PATH },
       );
     }
-    const l1 = await readL1(image, header, snapshot);
-    return new Qcow2VmStateSource(image, header, snapshot, l1, signal);
+    const first = vmStateL1Index(header, snapshot);
+    const count = Math.ceil(snapshot.vmStateSize / l1Coverage(header));
+    const l1 = await readL1(image, header, snapshot, first, count);
+    const source = new Qcow2VmStateSource(image, header, snapshot, l1, signal);
+    return (await source.#isMappedRam()) ? source.#whole(first) : source;
+  }
+
+  /**
+   * Whether the stream keeps RAM at fixed places (mapped-ram). The recorded size then counts the
+   * bytes that were sent, and the stream reaches further (migration/savevm.c save_snapshot and
+   * qemu_file_transferred, as seen with QEMU 11.1).
+   */
+  async #isMappedRam(): Promise<boolean> {
+    const head = new Uint8Array(2048);
+    const length = await this.read(head, 0);
+    const text = Buffer.from(head.buffer, 0, length).toString('latin1');
+    return text.startsWith('QEVM') && text.includes('\x0amapped-ram');
+  }
+
+  /** The same state up to the end of its last cluster. */
+  async #whole(first: number): Promise<Qcow2VmStateSource> {
+    const { image, header, snapshot, signal } = this;
+    const coverage = l1Coverage(header);
+    const l1 = await readL1(image, header, snapshot, first, snapshot.l1Size - first);
+    let last = l1.byteLength / 8 - 1;
+    while (last > 0 && l1.getBigUint64(last * 8) === 0n) last--;
+    const clusters = new Qcow2Clusters(image, header, l1);
+    let size = snapshot.vmStateSize;
+    const end = (last + 1) * coverage;
+    for (let at = last * coverage; at < end; ) {
+      throwIfAborted(signal);
+      const extent = await clusters.map(at, end - at);
+      at += extent.length;
+      if (extent.kind !== 'zero') size = Math.max(size, at);
+    }
+    return new Qcow2VmStateSource(image, header, snapshot, l1, signal, size);
   }
 
   /** Fills the target as far as the VM state goes; runs in the file are read with one call. */
@@ -112,16 +147,23 @@ export class Qcow2VmStateSource implements ByteSource {
 export function vmStateL1Index(header: Qcow2Header, snapshot: Qcow2Snapshot): number {
   const same = snapshot.diskSize === Math.floor(header.diskSize / 512) * 512;
   const diskSize = same ? header.diskSize : snapshot.diskSize;
-  const entrySize = header.extendedL2 ? 16 : 8;
-  return Math.ceil(diskSize / ((header.clusterSize / entrySize) * header.clusterSize));
+  return Math.ceil(diskSize / l1Coverage(header));
 }
 
+/** Guest bytes that one L1 entry covers. */
+function l1Coverage(header: Qcow2Header): number {
+  return (header.clusterSize / (header.extendedL2 ? 16 : 8)) * header.clusterSize;
+}
+
+/** `count` entries of the snapshot's L1 table from `first` on. */
 async function readL1(
   image: ByteSource,
   header: Qcow2Header,
   snapshot: Qcow2Snapshot,
+  first: number,
+  count: number,
 ): Promise<DataView> {
-  const { l1Offset, l1Size, vmStateSize } = snapshot;
+  const { l1Offset, l1Size } = snapshot;
   if (l1Size * 8 > QCOW2_LIMITS.l1Bytes) {
     throw new LimitError('E_LIMIT', 'the L1 table of the snapshot is longer than QEMU allows', {
       offset: snapshot.offset + 8,
@@ -138,9 +180,6 @@ async function readL1(
       actual: String(l1Offset),
     });
   }
-  const first = vmStateL1Index(header, snapshot);
-  const coverage = (header.clusterSize / (header.extendedL2 ? 16 : 8)) * header.clusterSize;
-  const count = Math.ceil(vmStateSize / coverage);
   if (first > MAX_INT32 || first + count > l1Size) {
     throw new FormatError('E_CONTAINER', 'the VM state reaches beyond the L1 table', {
       offset: snapshot.offset + 8,

@@ -1,3 +1,4 @@
+import type { RandomAccessFile } from '../bytes/output.js';
 import type { ByteReader } from '../bytes/reader.js';
 import { FormatError } from '../errors.js';
 import { FLAG_VALID, FLAGS_BYTE } from './hpte.js';
@@ -66,13 +67,6 @@ export async function* decodeImage(
   const batch = runs.take();
   if (batch !== undefined) yield { type: 'blocks', batch };
   yield { type: 'end', offset: reader.offset };
-}
-
-/** A file that can be read and written anywhere; unwritten ranges read as nothing or zeros. */
-export interface RandomAccessFile {
-  read(target: Uint8Array, position: number): Promise<number>;
-  write(bytes: Uint8Array, position: number): Promise<void>;
-  truncate(size: number): Promise<void>;
 }
 
 const WINDOW = 256 * 1024;

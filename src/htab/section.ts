@@ -1,6 +1,7 @@
 import type { ByteReader } from '../bytes/reader.js';
 import { FormatError } from '../errors.js';
 import { type ByteOrder, HEADER_BYTES } from './block.js';
+import { chunkByteOrder } from './dialect.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { checkOrder, slotsOfOrder } from './order.js';
 import { scanBlocks } from './scan.js';
@@ -20,18 +21,26 @@ const NO_HPT = 0xffffffff;
 
 export interface SectionOptions {
   /**
-   * Byte order of the chunk headers. QEMU up to 2.2 on little-endian KVM hosts wrote them as the
-   * kernel gave them; everything else is big-endian. Default `big`.
+   * Byte order of the chunk headers. Default: big-endian, unless the first chunks cannot be that
+   * and can be little-endian, as QEMU up to 2.2 wrote them on little-endian KVM hosts.
    */
   readonly byteOrder?: ByteOrder | undefined;
+  /** Told when chunk headers turn out to be little-endian, with the place of the first one. */
+  readonly onLittleEndian?: ((offset: number) => void) | undefined;
 }
+
+/** How many bytes are looked at to tell the byte order. */
+const PROBE_BYTES = 64 * 1024;
 
 /** Decodes payloads of one section; remembers the order between them. */
 export class SectionDecoder {
   #slots: number | undefined;
   #started = false;
+  #byteOrder: ByteOrder | undefined;
 
-  constructor(readonly options: SectionOptions = {}) {}
+  constructor(readonly options: SectionOptions = {}) {
+    this.#byteOrder = options.byteOrder;
+  }
 
   /**
    * Decodes one payload, START, PART or END: as for QEMU's loader, its first word tells which.
@@ -65,15 +74,30 @@ export class SectionDecoder {
       });
     }
     yield { type: 'part', offset };
+    // After -1 there is no table: a block there is beyond every slot.
+    const slots = this.#slots ?? 0;
     const scan = scanBlocks(reader, {
-      byteOrder: this.options.byteOrder ?? 'big',
-      // After -1 there is no table: a block there is beyond every slot.
-      slots: this.#slots ?? 0,
+      byteOrder: await this.#tellByteOrder(reader, slots),
+      slots,
       path: SECTION_NAME,
       terminated: true,
     });
     for await (const batch of scan) yield { type: 'blocks', batch };
     yield { type: 'end', offset: reader.offset - HEADER_BYTES };
+  }
+
+  /** Told once a stream, by its first chunks: one QEMU wrote them all. */
+  async #tellByteOrder(reader: ByteReader, slots: number): Promise<ByteOrder> {
+    if (this.#byteOrder !== undefined) return this.#byteOrder;
+    await reader.tryEnsure(PROBE_BYTES);
+    const bytes = reader.buffer.subarray(
+      reader.pos,
+      Math.min(reader.end, reader.pos + PROBE_BYTES),
+    );
+    if (bytes.subarray(0, HEADER_BYTES).every((byte) => byte === 0)) return 'big';
+    this.#byteOrder = chunkByteOrder(bytes, slots);
+    if (this.#byteOrder === 'little') this.options.onLittleEndian?.(reader.offset);
+    return this.#byteOrder;
   }
 }
 
@@ -87,7 +111,10 @@ export async function* decodeSection(
   while (!(await reader.atEnd()));
 }
 
-/** Encodes items as `section` bytes; after {@link decodeSection}, the same bytes again. */
+/**
+ * Encodes items as `section` bytes; after {@link decodeSection}, the same bytes again. Headers come
+ * out big-endian, whatever they were.
+ */
 export async function* encodeSection(items: HtabItems): AsyncGenerator<Uint8Array> {
   for await (const item of items) yield encodeSectionItem(item);
 }

@@ -1,5 +1,5 @@
+import { type ByteOrder, HEADER_BYTES } from './block.js';
 import { FLAG_VALID, FLAGS_BYTE } from './hpte.js';
-import { HEADER_BYTES, type ByteOrder } from './block.js';
 import { HPTE_BYTES, orderOfSlots } from './order.js';
 
 /** What one byte order makes of the first bytes of a file of HTAB blocks. */

@@ -97,9 +97,9 @@ function parseStates(field: OrderedObject): StateDescription[] {
   if (struct instanceof OrderedObject) {
     parts.push(struct);
   } else {
-    for (const member of field.members) {
-      if (member[0] === 'vmsd_name') parts.push(new OrderedObject());
-      parts.at(-1)?.members.push(member);
+    for (const [i, name] of field.names.entries()) {
+      if (name === 'vmsd_name') parts.push(new OrderedObject());
+      parts.at(-1)?.add(name, field.values[i] ?? null);
     }
   }
   const states = parts.map(parseState);

@@ -86,6 +86,7 @@ export interface StreamWarning {
     | 'W_VMDESC_MISSING'
     | 'W_VMDESC_DAMAGED'
     | 'W_LENGTH_BY_FOOTER'
+    | 'W_LENGTH_GUESSED'
     | 'W_OPAQUE_REST'
     | 'W_TRAILING'
     | 'W_UNKNOWN_COMMAND'

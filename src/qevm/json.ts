@@ -8,18 +8,32 @@ export type OrderedJson = string | number | boolean | null | OrderedJson[] | Ord
 
 /** An object as the list of its members; names are data and may repeat. */
 export class OrderedObject {
-  readonly members: [name: string, value: OrderedJson][] = [];
+  readonly names: string[] = [];
+  /** One for each name. */
+  readonly values: OrderedJson[] = [];
+
+  add(name: string, value: OrderedJson): void {
+    this.names.push(name);
+    this.values.push(value);
+  }
 
   /** The value of a key; of the last one, as `JSON.parse` has it, when it repeats. */
   get(name: string): OrderedJson | undefined {
-    return this.members.findLast((member) => member[0] === name)?.[1];
+    return this.values[this.names.lastIndexOf(name)];
   }
 }
+
+/**
+ * The scanner takes a microsecond for each of these, and builds strings of them. The JSON of QEMU
+ * has no escapes, and a blank between tokens.
+ */
+const MAX_BLANKS = 4 * 1024 * 1024;
+const MAX_ESCAPES = 1024 * 1024;
 
 export interface OrderedJsonLimits {
   /** Deepest nesting of objects and arrays. Default 64. */
   readonly depth?: number;
-  /** Values in all. Default 4 million. */
+  /** Values in all. Default 2 million. */
   readonly values?: number;
 }
 
@@ -40,7 +54,8 @@ export class OrderedJsonError extends Error {
  */
 export function parseOrderedJson(text: string, limits: OrderedJsonLimits = {}): OrderedJson {
   const maxDepth = limits.depth ?? 64;
-  let left = limits.values ?? 4_000_000;
+  let left = limits.values ?? 2_000_000;
+  refuseSlowText(text);
   const root: OrderedJson[] = [];
   const parents: (OrderedJson[] | OrderedObject)[] = [root];
   let key = '';
@@ -48,7 +63,7 @@ export function parseOrderedJson(text: string, limits: OrderedJsonLimits = {}): 
   const add = (value: OrderedJson, at: number): void => {
     if (--left < 0) throw new OrderedJsonError('too many values', at);
     const parent = parents[parents.length - 1];
-    if (parent instanceof OrderedObject) parent.members.push([key, value]);
+    if (parent instanceof OrderedObject) parent.add(key, value);
     else parent?.push(value);
   };
   const begin = (value: OrderedJson[] | OrderedObject, at: number): boolean => {
@@ -78,4 +93,16 @@ export function parseOrderedJson(text: string, limits: OrderedJsonLimits = {}): 
   const [value] = root;
   if (value === undefined) throw new OrderedJsonError('ValueExpected', 0);
   return value;
+}
+
+function refuseSlowText(text: string): void {
+  let blanks = 0;
+  let escapes = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c <= 0x20) blanks++;
+    else if (c === 0x5c) escapes++;
+    if (blanks > MAX_BLANKS) throw new OrderedJsonError('too much white space', i);
+    if (escapes > MAX_ESCAPES) throw new OrderedJsonError('too many escapes', i);
+  }
 }

@@ -78,6 +78,60 @@ export function untilFooter(ids: KnownIds): PayloadWalker<void> {
   };
 }
 
+/**
+ * Walks the payload of a device in a stream without footers and description (pseries-2.1, 2.2) up
+ * to what looks like the header of the next device, or the end mark that ends the file. This is a
+ * guess, which the caller reports: a guest could write such bytes into its own device state.
+ */
+export function untilNextDevice(ids: KnownIds): PayloadWalker<void> {
+  return async function* (reader) {
+    for (;;) {
+      const whole = await reader.tryEnsure(LOOKAHEAD + 1);
+      const window = windowOf(reader);
+      const last = whole ? window.length - LOOKAHEAD : window.length;
+      const end = findEnd(window);
+      const stop = end < 0 ? last : Math.min(end, last);
+      let at = window.indexOf(ELEMENT.FULL);
+      while (at >= 0 && at < stop && !isNextDevice(window.subarray(at, at + LOOKAHEAD), ids)) {
+        at = window.indexOf(ELEMENT.FULL, at + 1);
+      }
+      if (at < 0 || at >= stop) at = end < last ? end : -1;
+      if (at >= 0) {
+        reader.pos += at;
+        return;
+      }
+      if (!whole) {
+        // Nothing but the end mark follows the last device.
+        reader.pos += window.length - (window.at(-1) === ELEMENT.EOF ? 1 : 0);
+        return;
+      }
+      reader.pos += last;
+      yield;
+    }
+  };
+}
+
+/** Where the end mark and a description begin, or -1. */
+function findEnd(window: Buffer): number {
+  const marks = Buffer.of(ELEMENT.EOF, ELEMENT.VMDESCRIPTION);
+  let at = window.indexOf(marks);
+  while (at >= 0 && window.toString('latin1', at + 6, at + 8) !== '{"') {
+    at = window.indexOf(marks, at + 1);
+  }
+  return at;
+}
+
+/** Stricter than {@link looksLikeElement}, as nothing else vouches for it. */
+function isNextDevice(bytes: Buffer, ids: KnownIds): boolean {
+  if (bytes[0] !== ELEMENT.FULL || bytes.length < 6) return false;
+  const id = bytes.readUInt32BE(1);
+  const length = bytes[5] ?? 0;
+  if (id > 0xffff || ids.has(id) || length < 3 || bytes.length < 6 + length + 8) return false;
+  if (!/^[a-z][\w@:.,/-]+$/i.test(bytes.toString('latin1', 6, 6 + length))) return false;
+  const version = bytes.readUInt32BE(6 + length + 4);
+  return version > 0 && version < 64;
+}
+
 function windowOf(reader: ByteReader): Buffer {
   return Buffer.from(
     reader.buffer.buffer,

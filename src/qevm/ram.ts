@@ -1,13 +1,16 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { FormatError, LimitError, UnsupportedError } from '../errors.js';
-import { text } from './configuration.js';
+import { FormatError, UnsupportedError } from '../errors.js';
 import type { PayloadContext } from './elements.js';
+import {
+  type MappedRegion,
+  RAM_SECTION,
+  type RamBlock,
+  readBlockList,
+  TARGET_PAGE,
+  takeName,
+} from './ram-blocks.js';
 
-/** The section that carries guest memory (migration/ram.c, QEMU 1.1 to 10.2, version 4). */
-export const RAM_SECTION = 'ram';
-
-/** Page unit of the stream: the target's page, 4 KiB for ppc64 (target/ppc/cpu-param.h). */
-export const TARGET_PAGE = 4096;
+export { type MappedRegion, RAM_SECTION, type RamBlock, TARGET_PAGE };
 
 /** Low bits of each u64 word; the rest is an offset within a RAM block (RAM_SAVE_FLAG_*). */
 export const RAM_FLAG = {
@@ -23,35 +26,10 @@ export const RAM_FLAG = {
 } as const;
 
 const FLAGS_MASK = TARGET_PAGE - 1;
-const MAX_BLOCKS = 65536;
 /** Word, counted name, length and data: no page entry is longer. */
 const LARGEST_ENTRY = 8 + 256 + 4 + 2 * TARGET_PAGE;
-const MAPPED_HEADER_BYTES = 28;
 /** zlib's bound for one page is a few bytes above it (compressBound). */
 const MAX_COMPRESSED_PAGE = TARGET_PAGE + (TARGET_PAGE >> 3) + 64;
-
-/** Where mapped-ram keeps a block's pages. Positions are absolute in the file. */
-export interface MappedRegion {
-  readonly pageSize: number;
-  readonly bitmapOffset: number;
-  readonly pagesOffset: number;
-}
-
-/** A RAM block and what the stream says about it so far. Counts are of target pages. */
-export interface RamBlock {
-  readonly name: string;
-  /** Bytes. */
-  readonly usedLength: number;
-  /** Host page size, recorded only with the postcopy capability. */
-  readonly pageSize: number | undefined;
-  /** Guest physical address, recorded only with x-ignore-shared. */
-  readonly address: bigint | undefined;
-  readonly mapped: MappedRegion | undefined;
-  pages: number;
-  zeroPages: number;
-  xbzrlePages: number;
-  compressedPages: number;
-}
 
 /** What a walk over `ram` payloads yields: a sign of life, a window at a time. */
 export type RamItem =
@@ -91,6 +69,8 @@ export class RamWalker {
   #current: RamBlock | undefined;
   /** With mapped-ram, pages are in their regions and nowhere else. */
   #allMapped = false;
+  /** Whether it was said that pages are filled with something else than zero. */
+  #filled = false;
 
   constructor(readonly visitor?: RamVisitor) {}
 
@@ -136,7 +116,9 @@ export class RamWalker {
           if (reader.pos === reader.end) {
             throw reader.truncated(1, `a zero page of RAM block '${block.name}'`);
           }
-          visitor?.zero(block, address, buffer[reader.pos] ?? 0);
+          const fill = buffer[reader.pos] ?? 0;
+          if (fill !== 0 && !this.#filled) this.#warnOfFill(reader, context);
+          visitor?.zero(block, address, fill);
           reader.pos += 1;
           block.zeroPages++;
           break;
@@ -183,6 +165,13 @@ export class RamWalker {
     }
   }
 
+  #warnOfFill(reader: ByteReader, context: PayloadContext): void {
+    this.#filled = true;
+    const message =
+      'pages are filled with other bytes than zero, as QEMU up to 1.4 did; 9.0 and newer refuse it';
+    context.warn({ code: 'W_ZERO_FILL', offset: reader.offset, message });
+  }
+
   /** The block that a page entry belongs to: named by it, or the one before. */
   #block(reader: ByteReader, flags: number, address: number, offset: number): RamBlock {
     if (!(flags & RAM_FLAG.CONTINUE)) {
@@ -220,7 +209,6 @@ export class RamWalker {
     return block;
   }
 
-  /** The block list of the START payload: entries until their lengths add up to `total`. */
   async *#readBlocks(
     reader: ByteReader,
     total: number,
@@ -229,122 +217,11 @@ export class RamWalker {
     this.blocks.length = 0;
     this.#byName.clear();
     this.#current = undefined;
-    for (let left = total; left > 0; ) {
-      const offset = reader.offset;
-      const name = await readName(reader, 'the name of a RAM block');
-      await reader.ensure(8, `the length of RAM block '${name}'`);
-      const usedLength = this.#number(reader, 'used length');
-      if (usedLength > left) {
-        throw new FormatError('E_RAM', 'the RAM blocks are longer than all RAM', {
-          offset,
-          path: `${RAM_SECTION} / block list`,
-          expected: `at most ${left} bytes`,
-          actual: `${usedLength} for '${name}'`,
-        });
-      }
-      if (this.#byName.has(name)) {
-        throw new FormatError('E_RAM', 'a RAM block is listed twice', {
-          offset,
-          path: `${RAM_SECTION} / block list`,
-          actual: JSON.stringify(name),
-        });
-      }
-      if (this.blocks.length >= MAX_BLOCKS) {
-        throw new LimitError('E_LIMIT', 'too many RAM blocks', {
-          offset,
-          path: `${RAM_SECTION} / block list`,
-          expected: `at most ${MAX_BLOCKS}`,
-        });
-      }
-      left -= usedLength;
-      const pageSize = await this.#readPageSize(reader, context);
-      let address: bigint | undefined;
-      if (context.capabilities.has('x-ignore-shared')) {
-        await reader.ensure(8, `the address of RAM block '${name}'`);
-        address = reader.u64();
-      }
-      const mapped = context.capabilities.has('mapped-ram')
-        ? await this.#readMapped(reader, usedLength, name)
-        : undefined;
-      const block: RamBlock = {
-        name,
-        usedLength,
-        pageSize,
-        address,
-        mapped,
-        pages: 0,
-        zeroPages: 0,
-        xbzrlePages: 0,
-        compressedPages: 0,
-      };
-      this.blocks.push(block);
-      this.#byName.set(name, block);
-      if (mapped !== undefined) {
-        const end = mapped.pagesOffset + usedLength;
-        const jump = reader.passOver(end - reader.offset, `the pages of RAM block '${name}'`);
-        for await (const _ of jump) yield { type: 'pages' };
-      }
+    for await (const block of readBlockList(reader, total, context)) {
+      if (block === undefined) yield { type: 'pages' };
+      else this.#byName.set(block.name, block);
     }
-  }
-
-  /**
-   * With the postcopy capability, a block backed by huge pages has its page size behind its
-   * length, and nothing says so. It can be told: a page size is a power of two above 4096, so its
-   * first byte is zero, where the name of the next block has its length and is never empty; and as
-   * the word that follows the list it would have no flag.
-   */
-  async #readPageSize(reader: ByteReader, context: PayloadContext): Promise<number | undefined> {
-    if (!context.postcopyAdvised || !(await reader.tryEnsure(8))) return undefined;
-    const value = reader.view.getBigUint64(reader.pos);
-    const isPageSize = value > BigInt(TARGET_PAGE) && (value & (value - 1n)) === 0n;
-    if (!isPageSize || value > 2n ** 40n) return undefined;
-    reader.pos += 8;
-    return Number(value);
-  }
-
-  /** The header of mapped-ram (struct MappedRamHeader, QEMU 9.0); the bitmap and pages follow. */
-  async #readMapped(
-    reader: ByteReader,
-    usedLength: number,
-    name: string,
-  ): Promise<MappedRegion | undefined> {
-    const what = `the mapped-ram header of RAM block '${name}'`;
-    await reader.ensure(MAPPED_HEADER_BYTES, what);
-    const offset = reader.offset;
-    const version = reader.u32();
-    if (version !== 1) {
-      throw new UnsupportedError('E_UNSUPPORTED', `${what} has an unknown version`, {
-        offset,
-        expected: '1',
-        actual: String(version),
-      });
-    }
-    const pageSize = this.#number(reader, 'page size');
-    const bitmapOffset = this.#number(reader, 'bitmap offset');
-    const pagesOffset = this.#number(reader, 'pages offset');
-    // QEMU 11.1 writes zeros for blocks that x-ignore-shared leaves out.
-    if (bitmapOffset === 0 && pagesOffset === 0) return undefined;
-    const bitmapEnd = bitmapOffset + Math.ceil(usedLength / TARGET_PAGE / 64) * 8;
-    const apart = bitmapOffset >= reader.offset && pagesOffset >= bitmapEnd;
-    if (pageSize !== TARGET_PAGE || !apart || pagesOffset % TARGET_PAGE !== 0) {
-      throw new FormatError('E_RAM', `${what} makes no sense`, {
-        offset,
-        expected: `pages of ${TARGET_PAGE} bytes behind a bitmap behind byte ${reader.offset}`,
-        actual: `pages of ${pageSize} at ${pagesOffset}, bitmap at ${bitmapOffset}`,
-      });
-    }
-    return { pageSize, bitmapOffset, pagesOffset };
-  }
-
-  #number(reader: ByteReader, what: string): number {
-    const offset = reader.offset;
-    const value = reader.u64();
-    if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
-    throw new FormatError('E_RAM', `the ${what} is beyond every file`, {
-      offset,
-      path: `${RAM_SECTION} / block list`,
-      actual: String(value),
-    });
+    this.blocks.push(...this.#byName.values());
   }
 }
 
@@ -383,17 +260,4 @@ function compressedLength(reader: ByteReader): number {
   }
   if (reader.available < length) throw reader.truncated(length, what);
   return length;
-}
-
-async function readName(reader: ByteReader, what: string): Promise<string> {
-  await reader.tryEnsure(256);
-  return takeName(reader, what);
-}
-
-/** A counted string that is in the window, unless the file ends. */
-function takeName(reader: ByteReader, what: string): string {
-  if (reader.available < 1 || reader.available < 1 + reader.peek()) {
-    throw reader.truncated(reader.available < 1 ? 1 : 1 + reader.peek(), what);
-  }
-  return text(reader.take(reader.u8()));
 }

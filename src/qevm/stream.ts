@@ -1,6 +1,6 @@
 import { ByteReader, type ByteReaderOptions } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, LimitError, UnsupportedError, UsageError } from '../errors.js';
+import { FormatError, LimitError, UnsupportedError } from '../errors.js';
 import { readConfiguration, text } from './configuration.js';
 import {
   COMMANDS,
@@ -9,7 +9,6 @@ import {
   type PayloadContext,
   type PayloadWalker,
   SECTION_KINDS,
-  type SectionEvent,
   type SectionIdentity,
   type SectionKind,
   STREAM_MAGIC,
@@ -17,8 +16,17 @@ import {
   type StreamEvent,
   type StreamWarning,
 } from './elements.js';
-import { isFooter, LOOKAHEAD, looksLikeElement, untilFooter } from './lookahead.js';
+import {
+  isFooter,
+  LOOKAHEAD,
+  looksLikeElement,
+  untilFooter,
+  untilNextDevice,
+} from './lookahead.js';
+import { Payload } from './payload.js';
 import { RAM_SECTION, RamWalker } from './ram.js';
+import { walkBlock, walkDirtyBitmap } from './storage.js';
+import { isVfio, walkVfio } from './vfio.js';
 import { findVmdesc, type VmDescription } from './vmdesc.js';
 
 const MAX_SECTIONS = 65536;
@@ -39,7 +47,8 @@ export interface StreamOptions extends ByteReaderOptions {
  *
  * Payload lengths are recorded nowhere. Iterables are walked by their format, devices by the
  * vmdescription at the end of a seekable source; where that is missing or wrong, by the next
- * footer, with a warning; where there is no footer either, the walk ends with an `opaque` event.
+ * footer, and where there is none, by what looks like the next device: each with a warning. An
+ * unknown iterable in a stream without footers ends the walk with an `opaque` event.
  *
  * @throws FormatError `E_MAGIC`, `E_ELEMENT`, `E_FOOTER`, `E_SECTION`, `E_SECTION_LENGTH`,
  *   `E_TRUNCATED` and what the walkers throw; UnsupportedError `E_VERSION`, `E_UNSUPPORTED`
@@ -64,6 +73,8 @@ class StreamWalk {
   #vmdesc: VmDescription | undefined;
   /** Whether it was said that devices are delimited by footers. */
   #byFooters = false;
+  /** Whether it was said that the ends of devices are guessed. */
+  #guessed = false;
   /** Described payload lengths not met yet, by name and instance, in order. */
   readonly #lengths = new Map<string, (number | undefined)[]>();
 
@@ -76,6 +87,8 @@ class StreamWalk {
     const ram = new RamWalker();
     this.#walkers = new Map<string, PayloadWalker<unknown>>([
       [RAM_SECTION, (reader, context) => ram.walk(reader, context)],
+      ['dirty-bitmap', walkDirtyBitmap],
+      ['block', walkBlock],
       ...(options.walkers ?? []),
     ]);
   }
@@ -242,8 +255,9 @@ class StreamWalk {
     } else {
       const walker = this.#walkers.get(section.name);
       if (walker !== undefined) return walker;
+      if (isVfio(section.name)) return walkVfio;
     }
-    if (this.#footers === false) return undefined;
+    if (this.#footers === false) return kind === 'full' ? this.#guess(section) : undefined;
     if (this.#vmdesc !== undefined || kind !== 'full') {
       const why = kind === 'full' ? 'the description is wrong about it' : 'its format is not known';
       const message = `the end of ${describeSection(section)} was found by its footer, as ${why}`;
@@ -254,6 +268,21 @@ class StreamWalk {
       this.#warn('W_LENGTH_BY_FOOTER', offset, message);
     }
     return untilFooter(this.#sections);
+  }
+
+  /** Without footers, all that is left is to look for the next device. */
+  #guess(section: SectionIdentity): PayloadWalker<unknown> {
+    const { offset } = this.#reader;
+    if (this.#vmdesc !== undefined) {
+      const message = `the description is wrong about ${describeSection(section)}; its end is a guess`;
+      this.#warn('W_LENGTH_GUESSED', offset, message);
+    } else if (!this.#guessed) {
+      const message =
+        'the stream has neither footers nor a description: where device sections end is a guess';
+      this.#warn('W_LENGTH_GUESSED', offset, message);
+    }
+    this.#guessed = true;
+    return untilNextDevice(this.#sections);
   }
 
   /** Whether a payload of this section can end at that position of a seekable source. */
@@ -336,9 +365,16 @@ class StreamWalk {
       }
       yield { type: 'vmdesc', offset, length };
     }
-    if (await reader.tryEnsure(1)) {
+    if ((await reader.tryEnsure(1)) && !(await this.#isPadding())) {
       this.#warn('W_TRAILING', reader.offset, 'bytes follow the stream; QEMU ignores them');
     }
+  }
+
+  /** Zeros up to the end, as the last cluster of an image has them. */
+  async #isPadding(): Promise<boolean> {
+    const reader = this.#reader;
+    const whole = !(await reader.tryEnsure(reader.buffer.length));
+    return whole && reader.buffer.subarray(reader.pos, reader.end).every((byte) => byte === 0);
   }
 
   #warn(code: StreamWarning['code'], offset: number, message: string): void {
@@ -347,64 +383,5 @@ class StreamWalk {
 
   *#takeWarnings(): Generator<StreamEvent> {
     for (const warning of this.#warnings.splice(0)) yield { type: 'warning', warning };
-  }
-}
-
-/** A payload that a consumer may take; whatever is left of it is walked by `finish`. */
-class Payload implements SectionEvent {
-  readonly type = 'section';
-  readonly payloadOffset: number;
-  readonly #reader: ByteReader;
-  readonly #context: PayloadContext;
-  readonly #walker: PayloadWalker<unknown>;
-  #walk: AsyncGenerator<unknown> | undefined;
-
-  constructor(
-    readonly kind: SectionKind,
-    readonly section: SectionIdentity,
-    readonly offset: number,
-    reader: ByteReader,
-    context: PayloadContext,
-    walker: PayloadWalker<unknown>,
-  ) {
-    this.payloadOffset = reader.offset;
-    this.#reader = reader;
-    this.#context = context;
-    this.#walker = walker;
-  }
-
-  async *read<T>(walker: PayloadWalker<T>): AsyncGenerator<T> {
-    const walk = this.#begin(walker);
-    for (let next = await walk.next(); !next.done; next = await walk.next()) yield next.value;
-  }
-
-  async *bytes(): AsyncGenerator<Uint8Array> {
-    const walk = this.#begin(this.#walker);
-    const reader = this.#reader;
-    const pieces: Uint8Array[] = [];
-    reader.tap((bytes) => pieces.push(bytes.slice()));
-    try {
-      for (let done = false; !done; ) {
-        done = (await walk.next()).done === true;
-        reader.flushTap();
-        yield* pieces.splice(0);
-      }
-    } finally {
-      reader.untap();
-    }
-  }
-
-  #begin<T>(walker: PayloadWalker<T>): AsyncGenerator<T> {
-    if (this.#walk !== undefined) {
-      throw new UsageError('E_USAGE', `${describeSection(this.section)} was read already`);
-    }
-    const walk = walker(this.#reader, this.#context);
-    this.#walk = walk;
-    return walk;
-  }
-
-  async finish(): Promise<void> {
-    const walk = this.#walk ?? this.#begin(this.#walker);
-    for (let next = await walk.next(); !next.done; next = await walk.next());
   }
 }

@@ -2,16 +2,32 @@ import type { ByteSource } from '../bytes/source.js';
 import { FormatError, UnsupportedError } from '../errors.js';
 import type { HtabItem } from '../htab/items.js';
 import { SECTION_NAME, SectionDecoder, type SectionOptions } from '../htab/section.js';
-import type { Configuration, PayloadWalker, StreamWarning } from '../qevm/elements.js';
+import type {
+  Configuration,
+  PayloadContext,
+  PayloadWalker,
+  StreamWarning,
+} from '../qevm/elements.js';
 import { readStream, type StreamOptions } from '../qevm/stream.js';
 
 /** Version of `spapr/htab` since QEMU 1.6 (hw/ppc/spapr.c, register_savevm_live). */
 const SECTION_VERSION = 1;
 
+/** What is said of streams with the mistake that QEMU 2.3 mended. */
+export const LITTLE_ENDIAN =
+  'the chunk headers are little-endian, as QEMU up to 2.2 wrote them on little-endian KVM hosts; ' +
+  'QEMU itself would not load this, and output has them the right way round';
+
 /** A walker for `spapr/htab` payloads; one for each stream, as it remembers the order. */
 export function htabWalker(options: SectionOptions = {}): PayloadWalker<HtabItem> {
-  const decoder = new SectionDecoder(options);
-  return async function* (reader, { section }) {
+  let warn: PayloadContext['warn'] | undefined;
+  const decoder = new SectionDecoder({
+    ...options,
+    onLittleEndian: (offset) => warn?.({ code: 'W_HTAB', offset, message: LITTLE_ENDIAN }),
+  });
+  return async function* (reader, context) {
+    const { section } = context;
+    warn = context.warn;
     if (section.version !== SECTION_VERSION) {
       throw new UnsupportedError('E_UNSUPPORTED', 'this version of the section is not known', {
         offset: reader.offset,

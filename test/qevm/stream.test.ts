@@ -62,11 +62,10 @@ describe.each([
 
   test('names every section with its place', async () => {
     const info = await describeStream(new BufferSource(bytes));
-    const bare = 'footers' in dialect && 'vmdesc' in dialect;
-    expect(info.sections.map((s) => s.name)).toEqual(
-      bare ? ['ram', 'spapr/htab'] : ['ram', 'spapr/htab', 'timer'],
-    );
-    expect(info.warnings.some((w) => w.code === 'W_OPAQUE_REST')).toBe(bare);
+    expect(info.sections.map((s) => s.name)).toEqual(['ram', 'spapr/htab', 'timer']);
+    expect(info.sections.at(-1)?.length).toBe(24);
+    const guessed = 'footers' in dialect && 'vmdesc' in dialect;
+    expect(info.warnings.some((w) => w.code === 'W_LENGTH_GUESSED')).toBe(guessed);
     for (const section of info.sections) {
       for (const { payloadOffset, payloadLength } of section.parts) {
         expect(payloadOffset + payloadLength).toBeLessThanOrEqual(bytes.length);
@@ -284,11 +283,30 @@ describe('lengths of devices', () => {
     },
   );
 
-  test('without footers, a wrong description ends the walk with a report', async () => {
+  test('without footers, a wrong description is mended by a guess that is reported', async () => {
     const info = await describeStream(new BufferSource(guest(96, 100, false)));
-    expect(info.warnings.map((w) => w.code)).toEqual(['W_OPAQUE_REST']);
-    expect(info.hpt).toMatchObject({ order: 18 });
-    expect(info.eof).toBeUndefined();
+    expect(info.warnings.map((w) => w.code)).toEqual(['W_LENGTH_GUESSED']);
+    expect(info.sections.map((s) => s.length)).toEqual([expect.any(Number), 16, 100, 24]);
+  });
+
+  test.each([true, false])('an unknown iterable, footers %s', async (footers) => {
+    const bytes = Buffer.concat([
+      header(),
+      start(2, 'ram', 4, ram.setup('r', 4096), { footers }),
+      start(3, 'spapr/htab', 1, u32(18), { footers }),
+      start(9, 'novelty', 1, Buffer.alloc(300, 0x7e), { footers }),
+      end(2, ram.empty, { footers }),
+      end(3, htabPart(), { footers }),
+      tail([]),
+    ]);
+    const info = await describeStream(new BufferSource(bytes));
+    if (footers) {
+      expect(info.sections.find((s) => s.name === 'novelty')?.length).toBe(300);
+      expect(info.warnings.map((w) => w.code)).toEqual(['W_LENGTH_BY_FOOTER']);
+    } else {
+      expect(info.warnings.map((w) => w.code)).toEqual(['W_OPAQUE_REST']);
+      await expect(htabOf(bytes)).rejects.toMatchObject({ code: 'E_SECTION_LENGTH' });
+    }
   });
 
   test('a stream of another machine has no HPT, and that is said', async () => {
@@ -300,5 +318,62 @@ describe('lengths of devices', () => {
       tail([]),
     ]);
     await expect(htabOf(bytes)).rejects.toMatchObject({ code: 'E_NO_SECTION' });
+  });
+});
+
+describe('other iterable sections', () => {
+  const bits = (flags: number, ...rest: Buffer[]) => Buffer.concat([Buffer.of(flags), ...rest]);
+  const DIRTY = Buffer.concat([
+    bits(0x1c, str8('node0'), str8('map0'), u32(65536), Buffer.of(3)),
+    bits(0x42, u64(0), u32(128)),
+    bits(0x40, u64(128), u32(8), u64(3), Buffer.alloc(3)),
+    bits(0x20),
+    bits(0x01),
+  ]);
+  const BLOCK = Buffer.concat([
+    u64(1),
+    str8('disk0'),
+    Buffer.alloc(1 << 20),
+    u64((2048n << 9n) | 9n),
+    str8('disk0'),
+    u64((50n << 9n) | 4n),
+    u64(2),
+  ]);
+  const tag = (n: number) => u64(0xffffffffef100000n + BigInt(n));
+  const VFIO = Buffer.concat([tag(4), u64(5), Buffer.alloc(5), tag(4), u64(0), tag(1)]);
+
+  test.each([
+    ['dirty-bitmap', DIRTY],
+    ['block', BLOCK],
+    ['pci@800000020000000:00.0/vfio', VFIO],
+    ['vfio', Buffer.concat([tag(3), tag(1)])],
+    ['vfio', tag(5)],
+  ])('%s is passed over, without footers too', async (name, payload) => {
+    const bytes = Buffer.concat([
+      header(),
+      start(2, 'ram', 4, ram.setup('r', 4096), BARE),
+      start(9, name, 1, payload, BARE),
+      end(9, payload, BARE),
+      end(2, ram.empty, BARE),
+      tail([]),
+    ]);
+    const info = await describeStream(new BufferSource(bytes));
+    expect(info.sections.find((s) => s.id === 9)?.length).toBe(2 * payload.length);
+    expect(info.warnings).toEqual([]);
+    const last = info.sections.find((s) => s.id === 9)?.parts.at(-1)?.payloadOffset ?? 0;
+    for (let cut = 0; cut < payload.length; cut += Math.ceil(payload.length / 97)) {
+      const walk = describeStream(new BufferSource(bytes.subarray(0, last + cut)));
+      await expect(walk).rejects.toMatchObject({ name: 'FormatError' });
+    }
+  });
+
+  test.each([
+    ['dirty-bitmap', Buffer.of(0x80, 0x80, 0, 0)],
+    ['block', u64(0)],
+    ['vfio', tag(2)],
+  ])('%s with something unknown in it', async (name, payload) => {
+    const bytes = Buffer.concat([header(), start(9, name, 1, payload, BARE)]);
+    const failure = { code: 'E_ELEMENT', offset: bytes.length - payload.length };
+    await expect(eventsOf(new BufferSource(bytes))).rejects.toMatchObject(failure);
   });
 });

@@ -1,0 +1,33 @@
+import { extractRam } from '../index.js';
+import { type InputArguments, inputOf, withInput } from './input.js';
+import { count, printable, size } from './text.js';
+
+export interface RamArguments extends InputArguments {
+  readonly output: string;
+  readonly block?: string;
+  readonly force?: boolean;
+}
+
+/** `spapr-htab ram`. */
+export async function runRam(file: string, args: RamArguments, signal: AbortSignal): Promise<void> {
+  const { output, block, force } = args;
+  const done = await withInput(args, signal, (options) =>
+    extractRam(inputOf(file), output, { ...options, block, force }),
+  );
+  if (args.json) {
+    const blocks = done.blocks.map((b) => ({ ...b, address: b.address?.toString() }));
+    process.stdout.write(`${JSON.stringify({ output, ...done, blocks })}\n`);
+    return;
+  }
+  for (const warning of done.warnings) {
+    process.stderr.write(`warning: ${printable(warning.message)}\n`);
+  }
+  const kinds = [
+    count(done.pages, 'page'),
+    `${done.zeroPages} zero`,
+    ...(done.xbzrlePages > 0 ? [`${done.xbzrlePages} XBZRLE`] : []),
+    ...(done.compressedPages > 0 ? [`${done.compressedPages} compressed`] : []),
+  ].join(', ');
+  const text = `${output}: RAM block ${done.block}, ${size(done.size)}; ${kinds}`;
+  process.stdout.write(`${printable(text)}\n`);
+}
