@@ -3,7 +3,7 @@ import { DecodeError, Decoder } from '@msgpack/msgpack';
 import * as v from 'valibot';
 import type { ByteReader } from '../bytes/reader.js';
 import { FormatError, UnsupportedError } from '../errors.js';
-import { BlockBatch, encodeBlock, MAX_BLOCK_BYTES, MAX_RUN } from '../htab/block.js';
+import { BlockBatch, HEADER_BYTES, MAX_BLOCK_BYTES, MAX_RUN } from '../htab/block.js';
 import type { HtabItem } from '../htab/items.js';
 import { HPTE_BYTES, slotsOfOrder } from '../htab/order.js';
 import {
@@ -142,7 +142,7 @@ class ArchiveDecoding {
         counts.blocks++;
         counts.valid += nValid;
         counts.invalid += nInvalid;
-        gathered.add(encodeBlock({ index, nInvalid, entries }, 'big'));
+        gathered.add(index, nInvalid, entries);
         if (gathered.full) yield { type: 'blocks', batch: gathered.take(offset()) };
         continue;
       }
@@ -197,27 +197,40 @@ class ArchiveDecoding {
   }
 }
 
-/** Joins encoded blocks into batches. */
+/** Joins blocks into batches, in a buffer that is used again. */
 class BlockGatherer {
-  #pieces: Uint8Array[] = [];
+  readonly #buffer = new Uint8Array(2 * MAX_BLOCK_BYTES);
+  readonly #view = new DataView(this.#buffer.buffer);
+  #count = 0;
   #length = 0;
 
   get empty(): boolean {
-    return this.#pieces.length === 0;
+    return this.#count === 0;
   }
 
+  /** Whether the largest block may not fit any more. */
   get full(): boolean {
-    return this.#length >= MAX_BLOCK_BYTES / 4;
+    return this.#length > MAX_BLOCK_BYTES;
   }
 
-  add(block: Uint8Array): void {
-    this.#pieces.push(block);
-    this.#length += block.length;
+  add(index: number, nInvalid: number, entries: Uint8Array): void {
+    this.#view.setUint32(this.#length, index);
+    this.#view.setUint16(this.#length + 4, entries.length / HPTE_BYTES);
+    this.#view.setUint16(this.#length + 6, nInvalid);
+    this.#buffer.set(entries, this.#length + HEADER_BYTES);
+    this.#length += HEADER_BYTES + entries.length;
+    this.#count++;
   }
 
+  /** The blocks so far; valid until the next is added. */
   take(offset: number): BlockBatch {
-    const batch = new BlockBatch(Buffer.concat(this.#pieces), 'big', this.#pieces.length, offset);
-    this.#pieces = [];
+    const batch = new BlockBatch(
+      this.#buffer.subarray(0, this.#length),
+      'big',
+      this.#count,
+      offset,
+    );
+    this.#count = 0;
     this.#length = 0;
     return batch;
   }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Encoder } from '@msgpack/msgpack';
+import { MAX_BLOCK_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { ARCHIVE_FORMAT, ARCHIVE_VERSION, type ArchiveHeader } from './schema.js';
 
@@ -22,19 +23,20 @@ export async function* encodeArchive(
   const encoder = new Encoder();
   const hash = createHash('sha256');
   const counts = { parts: 0, blocks: 0, valid: 0, invalid: 0 };
-  let pieces: Uint8Array[] = [];
+  // One buffer for all records: an array for each would leave the collector far behind.
+  const buffer = new Uint8Array(PIECE + MAX_BLOCK_BYTES + 64);
   let length = 0;
   const add = (record: unknown): void => {
-    const bytes = encoder.encode(record);
-    hash.update(bytes);
-    pieces.push(bytes);
+    const bytes = encoder.encodeSharedRef(record);
+    buffer.set(bytes, length);
     length += bytes.length;
   };
-  const takePieces = (): Uint8Array => {
-    const joined = Buffer.concat(pieces);
-    pieces = [];
+  /** What has been encoded; a view, valid until the next record. */
+  const take = (): Uint8Array => {
+    const piece = buffer.subarray(0, length);
+    hash.update(piece);
     length = 0;
-    return joined;
+    return piece;
   };
 
   let first = true;
@@ -51,7 +53,7 @@ export async function* encodeArchive(
           counts.blocks++;
           counts.valid += block.nValid;
           counts.invalid += block.nInvalid;
-          if (length >= PIECE) yield takePieces();
+          if (length >= PIECE) yield take();
         }
         break;
       case 'part':
@@ -63,11 +65,12 @@ export async function* encodeArchive(
         add(item.type);
         break;
     }
+    if (length >= PIECE) yield take();
   }
   if (first) add(header(undefined, origin));
   add({ trailer: counts });
-  pieces.push(encoder.encode(new Uint8Array(hash.digest())));
-  yield takePieces();
+  yield take();
+  yield encoder.encode(new Uint8Array(hash.digest()));
 }
 
 function header(first: HtabItem | undefined, origin: ArchiveOrigin): ArchiveHeader {

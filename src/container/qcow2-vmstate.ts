@@ -73,7 +73,11 @@ export class Qcow2VmStateSource implements ByteSource {
    */
   async #isMappedRam(): Promise<boolean> {
     const head = new Uint8Array(2048);
-    const length = await this.read(head, 0);
+    // What cannot be read is for the reader to find; this only looks.
+    const length = await this.read(head, 0).catch((error: unknown) => {
+      if (error instanceof FormatError) return 0;
+      throw error;
+    });
     const text = Buffer.from(head.buffer, 0, length).toString('latin1');
     return text.startsWith('QEVM') && text.includes('\x0amapped-ram');
   }

@@ -90,6 +90,7 @@ export interface StreamWarning {
     | 'W_OPAQUE_REST'
     | 'W_TRAILING'
     | 'W_UNKNOWN_COMMAND'
+    | 'W_POSTCOPY'
     | 'W_ZERO_FILL'
     | 'W_HTAB';
   readonly offset: number;

@@ -331,17 +331,17 @@ class StreamWalk {
     const command = reader.u16();
     const length = reader.u16();
     const name = COMMANDS[command] ?? `UNKNOWN_${command}`;
-    if (command === COMMAND_PACKAGED) {
-      throw new UnsupportedError('E_UNSUPPORTED', 'a postcopy migration is no snapshot', {
-        offset,
-        path: 'command PACKAGED',
-      });
-    }
     if (COMMANDS[command] === undefined || command === 0) {
       this.#warn('W_UNKNOWN_COMMAND', offset, `command ${command} is not known; passed over`);
     }
     if (command === COMMAND_POSTCOPY_ADVISE) this.#postcopyAdvised = true;
     await reader.skip(length, `command ${name}`);
+    if (command === COMMAND_PACKAGED) {
+      // Its data is the length of a list of elements that follows without a header of its own, and
+      // goes on in the one around it (migration/savevm.c loadvm_handle_cmd_packaged).
+      const message = 'a postcopy migration: pages that the target asked for may be elsewhere';
+      this.#warn('W_POSTCOPY', offset, message);
+    }
     yield { type: 'command', offset, command, name, length };
   }
 

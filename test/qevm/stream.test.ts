@@ -182,14 +182,29 @@ test.each([
     'E_CONFIGURATION',
     24,
   ],
-  [
-    'a postcopy package',
-    Buffer.concat([header(), Buffer.of(8, 0, 7, 0, 4), u32(10)]),
-    'E_UNSUPPORTED',
-    8,
-  ],
 ])('%s', async (_name, bytes, code, offset) => {
   await expect(eventsOf(new BufferSource(bytes))).rejects.toMatchObject({ code, offset });
+});
+
+test('the list inside a postcopy package is walked like the one around it', async () => {
+  const device = full(6, 'timer', 2, Buffer.alloc(24), FOOTERS);
+  const inside = Buffer.concat([Buffer.of(8, 0, 4, 0, 0), device, Buffer.of(8, 0, 5, 0, 0)]);
+  const bytes = Buffer.concat([
+    header(),
+    start(2, 'ram', 4, ram.setup('r', 4096), FOOTERS),
+    start(5, 'spapr/htab', 1, u32(18), FOOTERS),
+    end(5, htabPart(chunk(1, [hpte(1)])), FOOTERS),
+    Buffer.of(8, 0, 7, 0, 4),
+    u32(inside.length),
+    inside,
+    end(2, ram.empty, FOOTERS),
+    Buffer.of(0),
+  ]);
+  const info = await describeStream(new BufferSource(bytes));
+  expect(info.sections.map((s) => [s.name, s.length])).toContainEqual(['timer', 24]);
+  expect(info.commands.map((c) => c.name)).toEqual(['PACKAGED', 'POSTCOPY_LISTEN', 'POSTCOPY_RUN']);
+  expect(info.warnings.map((w) => w.code)).toContain('W_POSTCOPY');
+  expect(info.hpt).toMatchObject({ order: 18, valid: 1 });
 });
 
 describe('the ram section', () => {
