@@ -172,3 +172,51 @@ describe('exit codes', () => {
     expect((await cli(['info', path])).code).toBe(3);
   });
 });
+
+describe('ram', () => {
+  test('writes the memory, sparse and private', async () => {
+    const out = scratchFile('ram.img');
+    const { code, stdout } = await cli(['ram', GUEST, '-o', out]);
+    expect(code).toBe(0);
+    expect(stdout.toString()).toContain('ppc_spapr.ram, 1.0 MiB; 4 pages, 4 zero');
+    const bytes = readFileSync(out);
+    expect(bytes.length).toBe(1 << 20);
+    for (let page = 0; page < 256; page++) {
+      const expected = page < 8 && page % 2 === 0 ? 0x50 : 0;
+      expect(bytes.subarray(page * 4096, (page + 1) * 4096).every((b) => b === expected)).toBe(
+        true,
+      );
+    }
+    expect(lstatSync(out).mode & 0o777).toBe(0o600);
+  });
+
+  test('a block that is not there is refused, and the blocks are named', async () => {
+    const out = scratchFile('no.img');
+    const { code, stderr } = await cli(['ram', GUEST, '-o', out, '--block', 'vga.vram']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('ppc_spapr.ram');
+    expect(leftovers(out)).toEqual([]);
+  });
+});
+
+test('info --devices decodes the state of a real guest, compressed or not', async () => {
+  const { pathname } = fixtureUrl('qemu/linux-p8-paused.mig.gz');
+  const { code, stdout } = await cli(['info', pathname, '--devices']);
+  expect(code).toBe(0);
+  const { devices, stream } = JSON.parse(stdout.toString());
+  const full = stream.sections.filter((s: { iterable: boolean }) => !s.iterable);
+  expect(devices.map((d: { name: string }) => d.name)).toEqual(
+    full.map((s: { name: string }) => s.name),
+  );
+  type Field = { name: string; text?: string; value?: unknown };
+  const field = (device: string, name: string): Field | undefined =>
+    devices
+      .find((d: { name: string }) => d.name === device)
+      ?.device.state.fields.find((f: Field) => f.name === name);
+  expect(field('globalstate', 'runstate')?.text).toBe('paused');
+  // The kernel's text and data are mapped from 0xc000000000000000 on.
+  expect(String(field('cpu', 'env.nip')?.value)).toMatch(/^0xc0000000/);
+  expect(devices.every((d: { device: { undecoded: number } }) => d.device.undecoded === 0)).toBe(
+    true,
+  );
+});
