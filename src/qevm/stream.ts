@@ -264,7 +264,10 @@ class StreamWalk {
       this.#warn('W_LENGTH_BY_FOOTER', offset, message);
     } else if (!this.#byFooters) {
       this.#byFooters = true;
-      const message = 'device sections are delimited by their footers: no description was found';
+      const why = this.source.seekable
+        ? 'no description was found'
+        : 'a description at the end of what can only be read forward comes too late';
+      const message = `device sections are delimited by their footers: ${why}`;
       this.#warn('W_LENGTH_BY_FOOTER', offset, message);
     }
     return untilFooter(this.#sections);

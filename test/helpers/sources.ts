@@ -65,6 +65,20 @@ export const SOURCE_KINDS: readonly SourceKind[] = [
   },
 ];
 
+/** Runs a job on a source of that kind and closes it. */
+export async function withSource<T>(
+  { open }: Pick<SourceKind, 'open'>,
+  bytes: Uint8Array,
+  job: (source: ByteSource) => Promise<T>,
+): Promise<T> {
+  const source = await open(bytes);
+  try {
+    return await job(source);
+  } finally {
+    await source.close();
+  }
+}
+
 export async function collect(parts: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const copies: Buffer[] = [];
   for await (const part of parts) copies.push(Buffer.from(part));
