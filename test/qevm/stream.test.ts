@@ -186,6 +186,28 @@ test.each([
   await expect(eventsOf(new BufferSource(bytes))).rejects.toMatchObject({ code, offset });
 });
 
+test('a device that is saved early stands before the first START', async () => {
+  const bytes = Buffer.concat([
+    header(),
+    configuration('pseries-10.0'),
+    full(7, 'virtio-mem-device-early', 1, Buffer.alloc(40, 4), FOOTERS),
+    start(2, 'ram', 4, ram.setup('r', 4096), FOOTERS),
+    start(5, 'spapr/htab', 1, u32(18), FOOTERS),
+    end(2, ram.empty, FOOTERS),
+    end(5, htabPart(chunk(1, [hpte(1)])), FOOTERS),
+    tail([{ name: 'virtio-mem-device-early', size: 40 }]),
+  ]);
+  for (const { open } of SOURCE_KINDS.filter(({ name }) => name !== 'file')) {
+    const info = await describeStream(await open(bytes));
+    expect(info.sections.map((s) => s.length)).toEqual([
+      40,
+      expect.any(Number),
+      24 + 4 + 4 + 8 + 4 - 4,
+    ]);
+    expect(info.hpt).toMatchObject({ order: 18, valid: 1 });
+  }
+});
+
 test('the list inside a postcopy package is walked like the one around it', async () => {
   const device = full(6, 'timer', 2, Buffer.alloc(24), FOOTERS);
   const inside = Buffer.concat([Buffer.of(8, 0, 4, 0, 0), device, Buffer.of(8, 0, 5, 0, 0)]);
