@@ -59,13 +59,15 @@ export async function convert(
       `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
     );
   }
-  await using hpt = await openHpt(input, options);
   if (typeof output === 'string') {
+    // First, so that a file that exists is refused before anything is read or copied.
     await using file = await AtomicOutput.create(output, { force: options.force });
+    await using hpt = await openHpt(input, options);
     const tally = await write(hpt, file, to, options);
     await file.commit();
-    return result(hpt, to, tally);
+    return result(hpt, to, tally, options.markParts);
   }
+  await using hpt = await openHpt(input, options);
   if (to === 'image') {
     throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
   }
@@ -74,7 +76,7 @@ export async function convert(
     await output.write(bytes);
     tally.bytes += bytes.length;
   }
-  return result(hpt, to, tally);
+  return result(hpt, to, tally, options.markParts);
 }
 
 async function write(
@@ -103,10 +105,14 @@ function encoded(
   return encodeHpt(tally.count(transformed(hpt, to, options)), to, {
     byteOrder: options.outputByteOrder,
     markParts: options.markParts,
-    get origin() {
-      const host = hpt.archiveHeader?.host ?? null;
+    origin: () => {
+      // An archive of an archive says where the table came from in the first place.
+      if (hpt.archiveHeader !== undefined) {
+        const { source, byteOrder, host } = hpt.archiveHeader;
+        return { source, byteOrder, host };
+      }
       const source = { kind: hpt.format, ...(hpt.machine && { machine: hpt.machine }) };
-      return { source, byteOrder: hpt.byteOrder ?? null, host };
+      return { source, byteOrder: hpt.byteOrder ?? null, host: null };
     },
   });
 }
@@ -145,12 +151,21 @@ class Tally {
   }
 }
 
-function result(hpt: HptInput, to: HptFormat, tally: Tally): ConvertResult {
+function result(
+  hpt: HptInput,
+  to: HptFormat,
+  tally: Tally,
+  marked: boolean | undefined,
+): ConvertResult {
   const { order, radix, parts, blocks, valid, bytes } = tally;
   const { warnings, machine, format } = hpt;
   if (radix && to === 'kernel') {
     const message = 'the guest has no HPT (radix): the output is empty, as the kernel reads it';
     warnings.push({ code: 'W_NO_HPT', offset: undefined, message });
+  }
+  if (to === 'kernel' && parts > 1 && !marked) {
+    const message = `the kernel's framing has no parts: ${parts} became one; --mark-parts keeps them`;
+    warnings.push({ code: 'W_PARTS', offset: undefined, message });
   }
   return { from: format, to, machine, order, radix, parts, blocks, valid, bytes, warnings };
 }

@@ -9,15 +9,16 @@ import {
   openContainer,
 } from './container/open.js';
 import { spool } from './container/spool.js';
-import { FormatError, UnsupportedError, UsageError } from './errors.js';
+import { FormatError, UsageError } from './errors.js';
 import { bestReading, detectFormat, type Head, readHead } from './formats/detect.js';
 import { type EncodeOptions, encodeHpt, type StreamedFormat } from './formats/encode.js';
 import { FORMAT_NAMES, type InputFormat } from './formats/format.js';
 import type { ByteOrder } from './htab/block.js';
+import { Coverage } from './htab/coverage.js';
 import { decodeImage, orderOfImage } from './htab/image.js';
 import type { HtabItem } from './htab/items.js';
 import { decodeKernel } from './htab/kernel.js';
-import { isOrder, orderOfSlots } from './htab/order.js';
+import { isOrder } from './htab/order.js';
 import { decodeSection } from './htab/section.js';
 import { sniffByteOrder } from './htab/sniff.js';
 import { HashPageTable } from './htab/table.js';
@@ -42,6 +43,8 @@ export interface OpenOptions extends OperationOptions {
    * bytes. Default 64 GiB; 0 refuses.
    */
   readonly spoolLimit?: number | undefined;
+  /** Whether `layers` carry the XML and the cookie of a libvirt image. Default false. */
+  readonly xml?: boolean | undefined;
 }
 
 /** Something that the caller should know but that did not stop the work. */
@@ -62,27 +65,22 @@ export async function openHpt(
   input: string | ByteSource,
   options: OpenOptions = {},
 ): Promise<HptInput> {
-  if (options.order !== undefined && !isOrder(options.order)) {
-    throw new UsageError('E_ORDER', 'no HPT has this order', {
-      expected: '18 to 46',
-      actual: String(options.order),
-    });
-  }
   const outer = typeof input === 'string' ? await openFile(input) : input;
   return openInside(await openContainer(outer, containerOptions(options)), options);
 }
 
 /** What of the options concerns the containers. */
 export function containerOptions(options: OpenOptions): ContainerOptions {
-  const { snapshot, offset, signal, spoolLimit, onProgress } = options;
+  const { snapshot, offset, signal, spoolLimit, onProgress, xml } = options;
   const spool = spoolLimit === 0 ? undefined : { limit: spoolLimit, signal, onProgress };
-  return { snapshot, offset, signal, spool };
+  return { snapshot, offset, signal, spool, xml };
 }
 
 /** A source that can be read anywhere: the same, or a temporary copy of at most `spoolLimit`. */
 export async function seekable(source: ByteSource, options: OpenOptions): Promise<ByteSource> {
   const { spool: allowed } = containerOptions(options);
   if (source.seekable || allowed !== undefined) return spool(source, allowed);
+  await source.close();
   throw new UsageError(
     'E_NOT_SEEKABLE',
     `${source.name} can only be read forward; save it to a file, or allow a temporary copy`,
@@ -95,7 +93,13 @@ export async function openInside(
   options: OpenOptions,
 ): Promise<HptInput> {
   try {
-    const head = await readHead(container.source, container.start);
+    if (options.order !== undefined && !isOrder(options.order)) {
+      throw new UsageError('E_ORDER', 'no HPT has this order', {
+        expected: '18 to 46',
+        actual: String(options.order),
+      });
+    }
+    const head = await readHead(container.source, container.start, options.signal);
     const { format, byteOrder } = recognise(head, container.source, container.start, options);
     return new HptInput({ ...container, format, byteOrder, options, head });
   } catch (error) {
@@ -113,16 +117,14 @@ function recognise(
   const size = source.size === undefined ? undefined : source.size - start;
   const { from } = options;
   if (from !== undefined && from !== 'kernel') return { format: from, byteOrder: undefined };
-  const detected = from === undefined ? detectFormat(head, size, options.order) : undefined;
-  if (detected !== undefined && detected.format !== 'kernel') {
-    return { format: detected.format, byteOrder: undefined };
-  }
+  const format = from ?? detectFormat(head, size, options.order);
+  if (format !== 'kernel') return { format, byteOrder: undefined };
   return { format: 'kernel', byteOrder: options.byteOrder ?? tellByteOrder(head, options) };
 }
 
 function tellByteOrder(head: Head, options: OpenOptions): ByteOrder {
   // No block, no byte order.
-  if (head.bytes.length === 0) return 'little';
+  if (head.whole && head.bytes.every((byte) => byte === 0)) return 'little';
   const verdict = sniffByteOrder(head.bytes, head.whole, options.order);
   if (verdict.byteOrder === 'ambiguous') {
     throw new UsageError(
@@ -157,7 +159,7 @@ export class HptInput implements AsyncDisposable {
   readonly byteOrder: ByteOrder | undefined;
   /** Containers around the data, from the outside in. */
   readonly layers: readonly ContainerLayer[];
-  readonly source: ByteSource;
+  #source: ByteSource;
   /** Where the data begins in `source`. */
   readonly start: number;
   /** What was found on the way, complete when `items` has come to its end. */
@@ -173,10 +175,14 @@ export class HptInput implements AsyncDisposable {
     this.byteOrder = state.byteOrder;
     this.layers = state.layers;
     this.warnings = state.layers.flatMap(layerWarnings);
-    this.source = state.source;
+    this.#source = state.source;
     this.start = state.start;
     this.#options = state.options;
     this.#head = state.head;
+  }
+
+  get source(): ByteSource {
+    return this.#source;
   }
 
   get name(): string {
@@ -273,7 +279,13 @@ export class HptInput implements AsyncDisposable {
   /** Refuses an order that the caller gave and the input contradicts. */
   async *#sameOrder(items: AsyncIterable<HtabItem>): AsyncGenerator<HtabItem> {
     const wanted = this.#options.order;
+    let first = true;
     for await (const item of items) {
+      // An archive of blocks whose order nothing told takes it from the caller.
+      if (first && wanted !== undefined && item.type !== 'order' && item.type !== 'no-hpt') {
+        yield { type: 'order', order: wanted, offset: 0 };
+      }
+      first = false;
       if (item.type === 'order' && wanted !== undefined && item.order !== wanted) {
         throw new UsageError('E_ORDER', 'the input has another order than the one given', {
           offset: item.offset,
@@ -293,15 +305,15 @@ export class HptInput implements AsyncDisposable {
     if (this.#head.whole) {
       return sniffByteOrder(this.#head.bytes, true)[byteOrder].order;
     }
-    if (!thorough || !this.source.seekable) return undefined;
-    let next = 0;
+    if (!thorough) return undefined;
+    // All of it is read for that, and then again.
+    this.#source = await seekable(this.#source, this.#options);
+    const coverage = new Coverage();
     for await (const item of decodeKernel(this.#reader(), { byteOrder })) {
       if (item.type !== 'blocks') continue;
-      item.batch.forEach((index, nValid, nInvalid) => {
-        next = index === next ? index + nValid + nInvalid : Number.NaN;
-      });
+      for (const { index, nValid, nInvalid } of item.batch) coverage.add(index, nValid, nInvalid);
     }
-    return orderOfSlots(next);
+    return coverage.order;
   }
 
   async close(): Promise<void> {
@@ -311,14 +323,6 @@ export class HptInput implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-/** The error for a verb that wants a whole snapshot and was given something else. */
-export function notASnapshot(format: InputFormat): UnsupportedError {
-  return new UnsupportedError(
-    'E_UNSUPPORTED',
-    `this is no snapshot but ${FORMAT_NAMES[format]}, which holds the HPT only`,
-  );
 }
 
 /** What a container says of itself that its user should know. */

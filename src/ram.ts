@@ -33,12 +33,12 @@ export async function extractRam(
   options: ExtractRamOptions = {},
 ): Promise<ExtractRamResult> {
   const { block, force, signal, onProgress } = options;
+  await using file = await AtomicFile.create(output, { force });
   const outer = typeof input === 'string' ? await openFile(input) : input;
   const container = await openContainer(outer, containerOptions(options));
   const { start, layers } = container;
   let source = container.source;
   try {
-    await using file = await AtomicFile.create(output, { force });
     const read = () => readRam(source, { start, block, signal, onProgress }, file);
     const result = await read().catch(async (error: unknown) => {
       // mapped-ram is read by position, which shows at the beginning of the stream.

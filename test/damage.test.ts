@@ -25,6 +25,13 @@ async function outcome(bytes: Buffer, options: OpenOptions): Promise<Buffer | Sp
   }
 }
 
+/** Only what is no place in the file has none: an order that is missing, or a byte order. */
+function expectPlace(error: SpaprHtabError, length: number): void {
+  if (['E_AMBIGUOUS', 'E_ORDER_REQUIRED', 'E_NO_HPT'].includes(error.code)) return;
+  expect(error.offset, error.message).toBeGreaterThanOrEqual(0);
+  expect(error.offset, error.message).toBeLessThanOrEqual(length);
+}
+
 const CUTS = 60;
 const FLIPS = 60;
 
@@ -43,7 +50,7 @@ describe.each(FIXTURES.filter(({ format }) => format === 'snapshot' || format ==
         // Half of the cuts near the end, where the devices and the description are.
         const length = Math.floor(bytes.length * (i % 2 === 0 ? next() : 1 - next() * 0.02));
         const result = await outcome(bytes.subarray(0, length), options);
-        if (!Buffer.isBuffer(result)) expect(result.offset ?? 0).toBeLessThanOrEqual(length);
+        if (!Buffer.isBuffer(result)) expectPlace(result, length);
         else if (item.format === 'snapshot') expect(result.equals(whole)).toBe(true);
         else expect(result.subarray(0, -8).equals(whole.subarray(0, result.length - 8))).toBe(true);
       }
@@ -59,7 +66,7 @@ describe.each(FIXTURES.filter(({ format }) => format === 'snapshot' || format ==
           flipped[at] = (flipped[at] ?? 0) ^ (1 << Math.floor(next() * 8));
         }
         const result = await outcome(flipped, options);
-        if (!Buffer.isBuffer(result)) expect(result.offset ?? 0).toBeLessThanOrEqual(bytes.length);
+        if (!Buffer.isBuffer(result)) expectPlace(result, bytes.length);
       }
     });
   },

@@ -16,6 +16,7 @@ import {
 } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
 import {
+  CONTAINERS,
   FIXTURES,
   type Fixture,
   fixture,
@@ -30,7 +31,7 @@ import {
   plainSection,
   plainTable,
 } from './helpers/reference.js';
-import { collect, SOURCE_KINDS, scratchFile } from './helpers/sources.js';
+import { collect, SOURCE_KINDS, scratchFile, withSource } from './helpers/sources.js';
 
 const MASK = { ignoreSoftwareBits: true };
 
@@ -47,14 +48,14 @@ async function converted(
 }
 
 test('every file under fixtures/ is in the manifest, and every entry has its file', () => {
-  const files = ['kvm', 'qemu'].flatMap((folder) =>
+  const files = ['containers', 'kvm', 'qemu'].flatMap((folder) =>
     readdirSync(fixtureUrl(folder)).map((name) => `${folder}/${name}`),
   );
   expect(FIXTURES.map(({ file }) => file).sort()).toEqual(files.sort());
 });
 
-test('the suite below takes every format that the manifest has', () => {
-  const known = [...SNAPSHOTS, ...KERNEL, ...ELEMENTS].map(({ file }) => file);
+test('the suite below, or containers.fixtures.test.ts, takes every format of the manifest', () => {
+  const known = [...SNAPSHOTS, ...KERNEL, ...ELEMENTS, ...CONTAINERS].map(({ file }) => file);
   expect(known.sort()).toEqual(FIXTURES.map(({ file }) => file).sort());
   expect(SNAPSHOTS.length).toBeGreaterThan(5);
   expect(KERNEL.length).toBeGreaterThan(5);
@@ -172,10 +173,11 @@ describe.each(KERNEL)('kernel blocks $file', (item) => {
   const order = item.order ?? 24;
 
   test('decode and encode give the same bytes, from every kind of source', async () => {
-    for (const { open } of SOURCE_KINDS) {
-      const reader = new ByteReader(await open(bytes));
-      const items = decodeKernel(reader, { byteOrder: 'little', order });
-      const out = await collect(encodeKernel(items, { byteOrder: 'little' }));
+    for (const kind of SOURCE_KINDS) {
+      const out = await withSource(kind, bytes, (source) => {
+        const items = decodeKernel(new ByteReader(source), { byteOrder: 'little', order });
+        return collect(encodeKernel(items, { byteOrder: 'little' }));
+      });
       expect(out.equals(bytes)).toBe(true);
     }
   });
@@ -216,9 +218,11 @@ describe.each(ELEMENTS)('section elements $file', (item) => {
   const section = plainElements(load(item));
 
   test('decode and encode give the same bytes, from every kind of source', async () => {
-    for (const { open } of SOURCE_KINDS) {
-      const items = decodeSection(new ByteReader(await open(section)));
-      expect((await collect(encodeSection(items))).equals(section)).toBe(true);
+    for (const kind of SOURCE_KINDS) {
+      const out = await withSource(kind, section, (source) =>
+        collect(encodeSection(decodeSection(new ByteReader(source)))),
+      );
+      expect(out.equals(section)).toBe(true);
     }
   });
 

@@ -6,6 +6,7 @@ import { FormatError, UnsupportedError } from '../errors.js';
 import { BlockBatch, HEADER_BYTES, MAX_BLOCK_BYTES, MAX_RUN } from '../htab/block.js';
 import type { HtabItem } from '../htab/items.js';
 import { HPTE_BYTES, slotsOfOrder } from '../htab/order.js';
+import { endOfRecord, MAX_RECORD_BYTES } from './record.js';
 import {
   ARCHIVE_FORMAT,
   ARCHIVE_VERSION,
@@ -33,7 +34,7 @@ export interface ArchiveReading {
  * Reads an archive (docs/archive.md). What the items say is only vouched for when they have come
  * to their end: the checksum is the last thing in the file.
  * @throws FormatError `E_ARCHIVE`, `E_CHECKSUM`, `E_TRUNCATED`, `E_BLOCK_RANGE`; UnsupportedError
- *   `E_VERSION`. Offsets name the 64 KiB piece of the file in which the fault was found.
+ *   `E_VERSION`. Offsets are those of the record at fault.
  */
 export async function readArchive(reader: ByteReader): Promise<ArchiveReading> {
   const decoding = new ArchiveDecoding(reader);
@@ -42,57 +43,55 @@ export async function readArchive(reader: ByteReader): Promise<ArchiveReading> {
 
 class ArchiveDecoding {
   readonly #hash: Hash = createHash('sha256');
-  readonly #records: AsyncGenerator<unknown>;
-  #pieceOffset: number;
-  #record = 0;
+  readonly #decoder = new Decoder({
+    maxStrLength: 4096,
+    maxBinLength: MAX_RUN * HPTE_BYTES,
+    maxArrayLength: 3,
+    maxMapLength: 32,
+    maxExtLength: 0,
+    useBigInt64: false,
+  });
+  /** Where the record that was read last begins, and its number. */
+  #offset: number;
+  #record = -1;
   #header: ArchiveHeader | undefined;
 
   constructor(readonly reader: ByteReader) {
-    this.#pieceOffset = reader.offset;
-    const decoder = new Decoder({
-      maxStrLength: 4096,
-      maxBinLength: MAX_RUN * HPTE_BYTES,
-      maxArrayLength: 3,
-      maxMapLength: 32,
-      maxExtLength: 0,
-      useBigInt64: false,
-    });
-    this.#records = decoder.decodeStream(this.#pieces());
-  }
-
-  /** The file in pieces, all but the checksum. */
-  async *#pieces(): AsyncGenerator<Uint8Array> {
-    const { reader } = this;
-    for (;;) {
-      await reader.tryEnsure(PIECE + CHECKSUM_BYTES);
-      const length = Math.min(PIECE, reader.available - CHECKSUM_BYTES);
-      if (length <= 0) return;
-      this.#pieceOffset = reader.offset;
-      const piece = reader.take(length);
-      this.#hash.update(piece);
-      yield piece;
-    }
+    this.#offset = reader.offset;
   }
 
   #bad(message: string, details: { path?: string; cause?: unknown } = {}): FormatError {
     const path = details.path ?? `records[${this.#record}]`;
-    return new FormatError('E_ARCHIVE', message, { ...details, path, offset: this.#pieceOffset });
+    return new FormatError('E_ARCHIVE', message, { ...details, path, offset: this.#offset });
   }
 
-  /** The next record, or undefined at the end of what can be decoded. */
+  /** The next record, or undefined where the file ends before one is complete. */
   async #next(): Promise<unknown> {
-    try {
-      const next = await this.#records.next();
-      if (next.done) return undefined;
-      return next.value;
-    } catch (error) {
-      if (error instanceof DecodeError || error instanceof RangeError) {
+    const { reader } = this;
+    this.#offset = reader.offset;
+    this.#record++;
+    await reader.tryEnsure(1);
+    for (let seen = 0; reader.available > seen; ) {
+      try {
+        const end = endOfRecord(reader.view, reader.pos, reader.end);
+        if (end !== undefined) {
+          const bytes = reader.buffer.subarray(reader.pos, end);
+          this.#hash.update(bytes);
+          reader.pos = end;
+          return this.#decoder.decode(bytes);
+        }
+      } catch (error) {
+        if (!(error instanceof DecodeError || error instanceof RangeError)) throw error;
         throw this.#bad(`it is not MessagePack as an archive has it: ${error.message}`, {
           cause: error,
         });
       }
-      throw error;
+      if (reader.available >= MAX_RECORD_BYTES)
+        throw this.#bad('a record is longer than any can be');
+      seen = reader.available;
+      await reader.tryEnsure(Math.min(Math.max(PIECE, 2 * seen), MAX_RECORD_BYTES));
     }
+    return undefined;
   }
 
   async header(): Promise<ArchiveHeader> {
@@ -122,10 +121,9 @@ class ArchiveDecoding {
     const counts = { parts: 0, blocks: 0, valid: 0, invalid: 0 };
     const gathered = new BlockGatherer();
     let slots = this.#header?.order ? slotsOfOrder(this.#header.order) : 2 ** 42;
-    const offset = (): number => this.#pieceOffset;
+    const offset = (): number => this.#offset;
     for (;;) {
       const record = await this.#next();
-      this.#record++;
       if (Array.isArray(record)) {
         const block = v.safeParse(BlockSchema, record);
         if (!block.success) throw this.#bad(`a block is wrong: ${block.issues[0].message}`);
@@ -164,9 +162,10 @@ class ArchiveDecoding {
 
   async #trailer(record: unknown, counts: ArchiveCounts): Promise<void> {
     const { reader } = this;
-    if (record === undefined) {
+    // The checksum is a record as well, by its form.
+    if (record === undefined || record instanceof Uint8Array) {
       throw new FormatError('E_TRUNCATED', 'the archive ends before its trailer', {
-        offset: reader.offset + reader.available,
+        offset: this.#offset,
       });
     }
     const trailer = v.safeParse(TrailerSchema, record);
@@ -174,19 +173,21 @@ class ArchiveDecoding {
     for (const key of ['parts', 'blocks', 'valid', 'invalid'] as const) {
       if (trailer.output.trailer[key] !== counts[key]) {
         throw new FormatError('E_CHECKSUM', `the trailer counts other ${key} than there are`, {
-          offset: this.#pieceOffset,
+          offset: this.#offset,
           path: `trailer / ${key}`,
           expected: String(counts[key]),
           actual: String(trailer.output.trailer[key]),
         });
       }
     }
-    if ((await this.#next()) !== undefined) throw this.#bad('records follow the trailer');
     const at = reader.offset;
-    if (reader.available < CHECKSUM_BYTES) throw reader.truncated(CHECKSUM_BYTES, 'the checksum');
+    await reader.ensure(CHECKSUM_BYTES, 'the checksum');
     const checksum = Buffer.from(reader.take(CHECKSUM_BYTES));
     const digest = this.#hash.digest();
-    if (checksum[0] !== 0xc4 || checksum[1] !== 32 || !checksum.subarray(2).equals(digest)) {
+    if (checksum[0] !== 0xc4 || !(await reader.atEnd())) {
+      throw this.#bad('something else than the checksum follows the trailer');
+    }
+    if (checksum[1] !== 32 || !checksum.subarray(2).equals(digest)) {
       throw new FormatError('E_CHECKSUM', 'the archive was changed or damaged after writing', {
         offset: at,
         path: 'checksum',

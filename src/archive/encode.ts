@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import { Encoder } from '@msgpack/msgpack';
+import * as v from 'valibot';
+import { UsageError } from '../errors.js';
 import { MAX_BLOCK_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
-import { ARCHIVE_FORMAT, ARCHIVE_VERSION, type ArchiveHeader } from './schema.js';
+import { ARCHIVE_FORMAT, ARCHIVE_VERSION, type ArchiveHeader, HeaderSchema } from './schema.js';
 
 const PIECE = 256 * 1024;
 
@@ -18,7 +20,7 @@ export type ArchiveOrigin = Pick<ArchiveHeader, 'source' | 'byteOrder' | 'host'>
  */
 export async function* encodeArchive(
   items: HtabItems,
-  origin: ArchiveOrigin,
+  origin: ArchiveOrigin | (() => ArchiveOrigin),
 ): AsyncGenerator<Uint8Array> {
   const encoder = new Encoder();
   const hash = createHash('sha256');
@@ -73,8 +75,12 @@ export async function* encodeArchive(
   yield encoder.encode(new Uint8Array(hash.digest()));
 }
 
-function header(first: HtabItem | undefined, origin: ArchiveOrigin): ArchiveHeader {
-  return {
+function header(
+  first: HtabItem | undefined,
+  given: ArchiveOrigin | (() => ArchiveOrigin),
+): ArchiveHeader {
+  const origin = typeof given === 'function' ? given() : given;
+  const parsed = v.safeParse(HeaderSchema, {
     format: ARCHIVE_FORMAT,
     version: ARCHIVE_VERSION,
     order: first?.type === 'order' ? first.order : null,
@@ -82,5 +88,10 @@ function header(first: HtabItem | undefined, origin: ArchiveOrigin): ArchiveHead
     byteOrder: origin.byteOrder,
     time: origin.time ?? new Date().toISOString(),
     host: origin.host,
-  };
+  });
+  if (parsed.success) return parsed.output;
+  const issue = parsed.issues[0];
+  throw new UsageError('E_USAGE', `the archive's origin is wrong: ${issue.message}`, {
+    path: `header / ${v.getDotPath(issue) ?? ''}`,
+  });
 }

@@ -18,7 +18,7 @@ export const HeaderSchema = v.object({
   order: v.nullable(order),
   /** What the blocks were read from. */
   source: v.object({
-    /** `snapshot`, `kernel`, `section`, `image` or `archive`. */
+    /** `snapshot`, `kernel`, `section`, `image`, `archive` or `library`. */
     kind: shortText,
     /** Machine type, such as `pseries-7.2`, when the source told it. */
     machine: v.optional(shortText),

@@ -35,10 +35,13 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   /** @throws UsageError `E_EXISTS` unless `force`; IoError */
   static async create(path: string, options: OutputOptions = {}): Promise<AtomicFile> {
     const force = options.force ?? false;
+    if (path === '' || path.endsWith('/')) {
+      throw new UsageError('E_USAGE', `'${path}' is no name for a file`);
+    }
     await refuseTarget(path, force);
     const temporary = join(
       dirname(path),
-      `.${basename(path)}.${randomBytes(6).toString('hex')}.spapr-htab-tmp`,
+      `.${Buffer.from(basename(path)).subarray(0, 160).toString('latin1')}.${randomBytes(6).toString('hex')}.spapr-htab-tmp`,
     );
     const flags =
       constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
@@ -148,13 +151,20 @@ async function refuseTarget(path: string, force: boolean): Promise<void> {
 }
 
 async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
+  let folder: FileHandle | undefined;
   try {
+    folder = await open(path, 'r');
     await folder.sync();
   } catch (error) {
-    // Some file systems cannot sync a folder; the rename itself has happened.
-    if (!['EINVAL', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    // Some file systems cannot sync a folder, and some folders may not be read; the rename itself
+    // has happened.
+    if (
+      !['EINVAL', 'ENOTSUP', 'EACCES', 'EPERM'].includes(
+        (error as NodeJS.ErrnoException).code ?? '',
+      )
+    )
+      throw error;
   } finally {
-    await folder.close();
+    await folder?.close();
   }
 }

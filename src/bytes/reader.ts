@@ -1,4 +1,5 @@
 import { FormatError, throwIfAborted } from '../errors.js';
+import { abortable } from './abort.js';
 import type { ByteSource } from './source.js';
 
 /** Called now and then while a long operation reads its input. Counts are bytes. */
@@ -22,6 +23,9 @@ export interface ByteReaderOptions extends OperationOptions {
   readonly capacity?: number;
 }
 
+/** How much is read before other work of the process gets a turn. */
+const YIELD_BYTES = 64 * 1024 * 1024;
+
 export const DEFAULT_CAPACITY = 2 * 1024 * 1024;
 
 /**
@@ -43,6 +47,7 @@ export class ByteReader {
   #base: number;
   #tap: ((bytes: Uint8Array) => void) | undefined;
   #tapFrom = 0;
+  #unyielded = 0;
   readonly #signal: AbortSignal | undefined;
   readonly #onProgress: ProgressListener | undefined;
 
@@ -112,8 +117,15 @@ export class ByteReader {
       this.#tapFrom = 0;
     }
     const position = this.#base + this.end;
-    const count = await this.source.read(this.buffer.subarray(this.end), position);
+    const reading = this.source.read(this.buffer.subarray(this.end), position);
+    const count = await abortable(reading, this.#signal);
     this.end += count;
+    // A source that waits for nothing (zeros of a hole) would keep timers and signals from running.
+    this.#unyielded += count;
+    if (this.#unyielded >= YIELD_BYTES) {
+      this.#unyielded = 0;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     this.#onProgress?.({ position: position + count, total: this.source.size });
     return count > 0;
   }
@@ -151,21 +163,6 @@ export class ByteReader {
     const bytes = this.buffer.slice(this.pos, this.pos + n);
     this.pos += n;
     return bytes;
-  }
-
-  /**
-   * A copy of the next `n` bytes, which may exceed the window. Memory grows with the bytes that
-   * are really there, never with `n` alone; the caller checks `n` against its limit.
-   */
-  async takeLong(n: number, what: string): Promise<Uint8Array> {
-    const pieces: Uint8Array[] = [];
-    for (let left = n; left > 0; ) {
-      const step = Math.min(left, this.buffer.length);
-      if (!(await this.tryEnsure(step))) throw this.truncated(left, what);
-      pieces.push(this.take(step));
-      left -= step;
-    }
-    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
   }
 
   /**

@@ -34,5 +34,11 @@ export function report(error: unknown, json: boolean): void {
     return;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`spapr-htab: internal error, please report it: ${printable(text)}\n`);
+  const lines = text.split('\n').map(printable).join('\n');
+  process.stderr.write(`spapr-htab: internal error, please report it: ${lines}\n`);
+}
+
+/** What the argument parser complained of, as JSON; for people it has said so itself. */
+export function reportUsage(error: Error): void {
+  report(new UsageError('E_USAGE', error.message, { cause: error }), true);
 }

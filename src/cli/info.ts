@@ -17,24 +17,26 @@ import { count, printable, size } from './text.js';
 
 export interface InfoArguments extends InputArguments {
   readonly devices?: boolean;
+  readonly xml?: boolean;
 }
 
-/** `spapr-htab info`. */
+/** `spapr-htab info`; resolves to the exit code. */
 export async function runInfo(
   file: string,
   args: InfoArguments,
   signal: AbortSignal,
-): Promise<void> {
-  const info = await withInput(args, signal, (options) => inspect(inputOf(file), options));
+): Promise<number> {
+  const info = await withInput(args, signal, (options) =>
+    inspect(inputOf(file), { ...options, xml: args.xml }),
+  );
   if (args.devices) {
     const devices = await withInput(args, signal, (options) => devicesOf(file, options));
     process.stdout.write(`${JSON.stringify({ ...info, devices }, null, 2)}\n`);
-  } else if (args.json) process.stdout.write(`${JSON.stringify(info, null, 2)}\n`);
-  else process.stdout.write(`${printable(lines(info).join('\n'))}\n`);
+  } else if (args.json || args.xml) process.stdout.write(`${JSON.stringify(info, null, 2)}\n`);
+  else process.stdout.write(`${lines(info).join('\n')}\n`);
   // A list of snapshots to choose from is an answer; a file that cannot be read is not.
-  if (info.refusal !== undefined && info.refusal.code !== 'E_SNAPSHOT') {
-    process.exitCode = exitCodeOf(info.refusal);
-  }
+  const listed = info.refusal?.code === 'E_SNAPSHOT' && args.snapshot === undefined;
+  return info.refusal === undefined || listed ? 0 : exitCodeOf(info.refusal);
 }
 
 /** Device state as plain data; see deviceToJSON for its form. */
@@ -68,14 +70,15 @@ function lines(info: FileInfo): string[] {
     if (stream !== undefined) rows.push(...streamRows(stream));
     rows.push(['HPT', info.hpt === undefined ? 'none: no section spapr/htab' : hptLine(info.hpt)]);
   }
-  const out = rows.map(([name, text]) => `${`${name}:`.padEnd(12)} ${text}`);
+  const out = rows.map(([name, text]) => `${`${name}:`.padEnd(12)} ${printable(text)}`);
   out.push(...snapshotTable(info));
   if (stream !== undefined) out.push('', ...ramTable(stream), ...sectionTable(stream));
   for (const warning of info.warnings) {
     const at = warning.offset === undefined ? '' : ` (at byte ${warning.offset})`;
-    out.push(`warning: ${warning.message}${at}`);
+    out.push(printable(`warning: ${warning.message}${at}`));
   }
-  if (refusal !== undefined) out.push(`not opened: ${refusal.message} [${refusal.code}]`);
+  if (refusal !== undefined)
+    out.push(printable(`not opened: ${refusal.message} [${refusal.code}]`));
   return out;
 }
 
@@ -117,7 +120,7 @@ function snapshotTable({ layers }: FileInfo): string[] {
   if (rows.length === 0) return [];
   const head = ['ID', 'snapshot', 'date', 'VM clock', 'VM state', 'disk size', ''];
   const table = new Table({ ...PLAIN, head });
-  table.push(...rows);
+  table.push(...rows.map((row) => row.map(printable)));
   return ['', table.toString()];
 }
 
@@ -128,7 +131,7 @@ function ramTable({ ram }: StreamInfo): string[] {
   for (const block of ram) {
     const { pages, zeroPages, xbzrlePages, compressedPages } = block;
     table.push([
-      block.name,
+      printable(block.name),
       block.usedLength,
       pages,
       zeroPages,
@@ -153,7 +156,7 @@ function sectionTable({ sections }: StreamInfo): string[] {
   for (const s of sections) {
     const parts = s.iterable ? s.parts.map((part) => part.kind[0]).join('') : '';
     const shown = parts.length > 12 ? `${parts.length}` : parts;
-    table.push([s.id, s.name, s.instance, s.version, s.offset, s.length, shown]);
+    table.push([s.id, printable(s.name), s.instance, s.version, s.offset, s.length, shown]);
   }
   return [table.toString(), ''];
 }

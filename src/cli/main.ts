@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { ConvertArguments } from './convert.js';
-import { exitCodeOf, report } from './failure.js';
 import type { InfoArguments } from './info.js';
 import type { RamArguments } from './ram.js';
 
@@ -44,6 +43,11 @@ function program(signal: AbortSignal): Command {
     .version(version)
     .addHelpText('after', EXIT_CODES)
     .exitOverride()
+    .configureOutput({
+      writeErr: (text) => {
+        if (!process.argv.includes('--json')) process.stderr.write(text);
+      },
+    })
     .showHelpAfterError('(see --help)');
 
   root
@@ -52,6 +56,7 @@ function program(signal: AbortSignal): Command {
     .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
     .addOption(json)
     .option('--devices', "decode every device's state too; prints JSON")
+    .option('--xml', 'give the XML and the cookie of a libvirt image too; prints JSON')
     .addOption(from)
     .addOption(fromEndian)
     .addOption(order)
@@ -60,7 +65,7 @@ function program(signal: AbortSignal): Command {
     .addOption(spoolLimit)
     .action(async (file: string, options: InfoArguments) => {
       const { runInfo } = await import('./info.js');
-      await runInfo(file, options, signal);
+      process.exitCode = await runInfo(file, options, signal);
     });
 
   root
@@ -119,19 +124,32 @@ async function main(argv: readonly string[]): Promise<number> {
   for (const [name, number] of [
     ['SIGINT', 2],
     ['SIGTERM', 15],
+    ['SIGHUP', 1],
   ] as const) {
     process.once(name, () => {
       received = 128 + number;
       controller.abort(new Error(`received ${name}`));
     });
   }
+  // What is printed may go into a pipe that closes, or onto a full disk.
+  process.stdout.on('error', (error: Error) => {
+    process.stderr.write(`spapr-htab: cannot write to standard output: ${error.message}\n`);
+    process.exitCode = 1;
+  });
   try {
     await program(controller.signal).parseAsync(argv);
-    return 0;
+    return Number(process.exitCode ?? 0);
   } catch (error) {
     // Commander has printed help, the version or its complaint already.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    report(error, argv.includes('--json'));
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const json = argv.includes('--json');
+    // Loaded here, so that help and the version are quick.
+    const { exitCodeOf, report, reportUsage } = await import('./failure.js');
+    if (error instanceof CommanderError) {
+      if (json) reportUsage(error);
+      return 2;
+    }
+    report(error, json);
     return received || exitCodeOf(error);
   }
 }

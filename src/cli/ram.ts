@@ -1,4 +1,4 @@
-import { extractRam } from '../index.js';
+import { extractRam, UsageError } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
 import { count, printable, size } from './text.js';
 
@@ -11,6 +11,9 @@ export interface RamArguments extends InputArguments {
 /** `spapr-htab ram`. */
 export async function runRam(file: string, args: RamArguments, signal: AbortSignal): Promise<void> {
   const { output, block, force } = args;
+  if (output === '-') {
+    throw new UsageError('E_USAGE', 'memory is sparse and is written to a file, not to a stream');
+  }
   const done = await withInput(args, signal, (options) =>
     extractRam(inputOf(file), output, { ...options, block, force }),
   );

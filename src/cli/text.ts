@@ -1,7 +1,7 @@
 /** Text from a file, safe for a terminal: control and non-ASCII characters escaped. */
 export function printable(text: string): string {
   return text.replace(
-    /[^\x20-\x7e\n]/g,
+    /[^\x20-\x7e]/g,
     (c) => `\\x${(c.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`,
   );
 }

@@ -6,6 +6,7 @@ import {
   SpaprHtabError,
   throwIfAborted,
   UnsupportedError,
+  UsageError,
 } from '../errors.js';
 import { type CompressionKind, isCompression, openDecompressed } from './decompress.js';
 import { type ContainerLayer, libvirtLayer, type Qcow2Layer, qcow2Layer } from './layers.js';
@@ -125,9 +126,9 @@ class ContainerWalk {
     for (;;) {
       throwIfAborted(this.options.signal);
       const head = new Uint8Array(SNIFF_LENGTH);
-      const length = await readUpTo(this.source, head, this.start);
+      const length = await readUpTo(this.source, head, this.start, this.options.signal);
       const kind = sniffContainer(head.subarray(0, length));
-      if (kind === undefined || kind === 'stream') return;
+      if (kind === undefined || kind === 'stream') return this.#noSnapshots();
       if (this.layers.length === MAX_NESTING) {
         throw new LimitError('E_LIMIT', 'there are more containers in one another than accepted', {
           offset: this.start,
@@ -136,7 +137,7 @@ class ContainerWalk {
         });
       }
       if (kind === 'libvirt') {
-        if (await this.#libvirt()) return;
+        if (await this.#libvirt()) return this.#noSnapshots();
       } else if (kind === 'qcow2') {
         return this.#qcow2();
       } else if (isCompression(kind)) {
@@ -181,6 +182,14 @@ class ContainerWalk {
     this.layers.splice(-1, 1, layer(chosen));
     this.source = await Qcow2VmStateSource.open(image, header, chosen, this.options.signal);
     this.start = 0;
+  }
+
+  /** A snapshot was named, and there is no image that could have one. */
+  #noSnapshots(): void {
+    const { snapshot } = this.options;
+    if (snapshot === undefined) return;
+    const message = `${this.source.name} is no qcow2 image: it has no internal snapshots to choose`;
+    throw new UsageError('E_SNAPSHOT', message);
   }
 
   async #spool(): Promise<void> {

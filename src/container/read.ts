@@ -1,3 +1,4 @@
+import { abortable } from '../bytes/abort.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError } from '../errors.js';
 
@@ -6,10 +7,12 @@ export async function readUpTo(
   source: ByteSource,
   target: Uint8Array,
   position: number,
+  signal?: AbortSignal,
 ): Promise<number> {
   let done = 0;
   while (done < target.length) {
-    const count = await source.read(target.subarray(done), position + done);
+    const reading = source.read(target.subarray(done), position + done);
+    const count = await abortable(reading, signal);
     if (count === 0) break;
     done += count;
   }

@@ -66,14 +66,14 @@ export function probeHtabFd(): HtabFdSupport {
     ioctl: KVM_PPC_GET_HTAB_FD,
   });
   if (process.platform !== 'linux') return lacks('linux', 'KVM is a part of Linux');
+  if (process.arch !== 'ppc64') {
+    return lacks('ppc64', `this is a ${process.arch} host; only ppc64 guests have an HPT`);
+  }
   const native = loadAddon();
   if (native === undefined) {
     return lacks('addon', `the compiled part of spapr-htab is not there: ${String(loadFailure)}`);
   }
   const { errno, apiVersion, extension } = native.probe();
-  if (process.arch !== 'ppc64') {
-    return lacks('ppc64', `this is a ${process.arch} host; only ppc64 guests have an HPT`);
-  }
   if (errno !== 0) {
     const name = getSystemErrorName(-errno);
     return name === 'EACCES' || name === 'EPERM'

@@ -1,6 +1,8 @@
+import { abortable } from '../bytes/abort.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError } from '../errors.js';
-import { isOrder, orderOfSlots } from '../htab/order.js';
+import { FLAG_VALID, FLAGS_BYTE, isZeroEntry } from '../htab/hpte.js';
+import { HPTE_BYTES, isOrder, orderOfSlots } from '../htab/order.js';
 import { type ByteOrderVerdict, type Reading, sniffByteOrder } from '../htab/sniff.js';
 import type { InputFormat } from './format.js';
 
@@ -14,21 +16,16 @@ export interface Head {
 }
 
 /** Reads the beginning of a source, which stays readable. */
-export async function readHead(source: ByteSource, start = 0): Promise<Head> {
+export async function readHead(source: ByteSource, start = 0, signal?: AbortSignal): Promise<Head> {
   const buffer = Buffer.alloc(HEAD_BYTES);
   let length = 0;
   while (length < buffer.length) {
-    const count = await source.read(buffer.subarray(length), start + length);
+    const reading = source.read(buffer.subarray(length), start + length);
+    const count = await abortable(reading, signal);
     if (count === 0) return { bytes: buffer.subarray(0, length), whole: true };
     length += count;
   }
   return { bytes: buffer, whole: source.size === start + length };
-}
-
-export interface Detected {
-  readonly format: InputFormat;
-  /** For `kernel`: what was found out about the byte order. */
-  readonly verdict?: ByteOrderVerdict;
 }
 
 /**
@@ -36,19 +33,23 @@ export interface Detected {
  * @param order the order of the table where it is known: it helps to tell byte orders apart
  * @throws FormatError `E_TRUNCATED` for an empty file, `E_MAGIC` for one that is nothing known
  */
-export function detectFormat(head: Head, size: number | undefined, order?: number): Detected {
+export function detectFormat(head: Head, size: number | undefined, order?: number): InputFormat {
   const { bytes, whole } = head;
   if (bytes.length === 0) {
+    // A guest whose table was empty gives no block; its order says that it had one.
+    if (order !== undefined) return 'kernel';
     throw new FormatError('E_TRUNCATED', 'the file is empty; say what it is with --from', {
       offset: 0,
     });
   }
-  if (bytes.toString('latin1', 0, 4) === 'QEVM') return { format: 'snapshot' };
-  if (looksLikeArchive(bytes)) return { format: 'archive' };
-  if (looksLikeSection(bytes)) return { format: 'section' };
+  if (bytes.toString('latin1', 0, 4) === 'QEVM') return 'snapshot';
+  if (looksLikeArchive(bytes)) return 'archive';
+  if (looksLikeSection(bytes)) return 'section';
   const verdict = sniffByteOrder(bytes, whole, order);
-  if (verdict.byteOrder !== 'neither') return { format: 'kernel', verdict };
-  if (size !== undefined && orderOfSlots(size / 16) !== undefined) return { format: 'image' };
+  if (verdict.byteOrder !== 'neither') return 'kernel';
+  if (size !== undefined && orderOfSlots(size / 16) !== undefined && looksLikeImage(bytes)) {
+    return 'image';
+  }
   const best = bestReading(verdict);
   const stream = bytes.indexOf('QEVM\0\0\0\x03', 0, 'latin1');
   if (stream > 0) {
@@ -79,9 +80,25 @@ function looksLikeArchive(bytes: Buffer): boolean {
 }
 
 /**
- * An order word or -1, and then nothing, the 0 or -1 of the next payload, or another order. As
- * HTAB blocks, that would be a block that counts nothing, or 65535 entries of either kind at the
- * end of the largest table.
+ * Whether these are entries of a table: of the slots that hold something, nearly all have V set,
+ * and all of those a segment size that exists. An empty table is nothing but zeros.
+ */
+function looksLikeImage(bytes: Buffer): boolean {
+  let used = 0;
+  let valid = 0;
+  for (let at = 0; at + HPTE_BYTES <= bytes.length; at += HPTE_BYTES) {
+    if (isZeroEntry(bytes, at)) continue;
+    used++;
+    if (!((bytes[at + FLAGS_BYTE] ?? 0) & FLAG_VALID)) continue;
+    if ((bytes[at] ?? 0) >= 0x80) return false;
+    valid++;
+  }
+  return valid >= used * 0.9;
+}
+
+/**
+ * An order word or -1, and then nothing, or the 0 or -1 of the next payload: as HTAB blocks, that
+ * would be a block that counts nothing, or 65535 entries of either kind beyond the largest table.
  */
 function looksLikeSection(bytes: Buffer): boolean {
   if (bytes.length < 4) return false;
@@ -89,5 +106,5 @@ function looksLikeSection(bytes: Buffer): boolean {
   if (!isFirst(bytes.readUInt32BE(0))) return false;
   if (bytes.length < 8) return true;
   const second = bytes.readUInt32BE(4);
-  return second === 0 || isFirst(second);
+  return second === 0 || (second === 0xffffffff && bytes.readUInt32BE(0) === second);
 }

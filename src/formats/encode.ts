@@ -12,8 +12,8 @@ export interface EncodeOptions {
   readonly byteOrder?: ByteOrder | undefined;
   /** `kernel`: end each part with a block {0,0,0}, which the kernel ignores. Default false. */
   readonly markParts?: boolean | undefined;
-  /** `archive`: what the header says of the source. */
-  readonly origin?: ArchiveOrigin | undefined;
+  /** `archive`: what the header says of the source; a function is asked when the first item is there. */
+  readonly origin?: ArchiveOrigin | (() => ArchiveOrigin) | undefined;
 }
 
 /** Formats that are written front to back; an image is written by position, see writeImage. */

@@ -1,4 +1,4 @@
-import { FLAG_BOLTED, FLAGS_BYTE, HPTE_V_BOLTED } from './hpte.js';
+import { FLAG_BOLTED, FLAGS_BYTE } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { HPTE_BYTES } from './order.js';
 import { RunBuilder } from './runs.js';
@@ -34,9 +34,4 @@ export async function* boltedOnly(items: HtabItems): AsyncGenerator<HtabItem> {
       yield item;
     }
   }
-}
-
-/** Whether an entry is bolted, by its first doubleword. */
-export function isBolted(dw0: bigint): boolean {
-  return (dw0 & HPTE_V_BOLTED) !== 0n;
 }

@@ -3,7 +3,7 @@ import type { ByteReader } from '../bytes/reader.js';
 import { FormatError } from '../errors.js';
 import { FLAG_VALID, FLAGS_BYTE } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
-import { bytesOfOrder, HPTE_BYTES, orderOfSlots } from './order.js';
+import { bytesOfOrder, HPTE_BYTES, orderOfSlots, slotsOfOrder } from './order.js';
 import { RunBuilder } from './runs.js';
 import { noHpt, orderRequired } from './table.js';
 
@@ -95,6 +95,13 @@ export async function writeImage(
     } else if (item.type === 'blocks') {
       if (current === undefined) throw orderRequired();
       for (const { index, nValid, nInvalid, entries } of item.batch) {
+        if (index + nValid + nInvalid > slotsOfOrder(current)) {
+          throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
+            offset: item.batch.offset,
+            expected: `at most ${slotsOfOrder(current)} slots`,
+            actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
+          });
+        }
         if (nValid > 0) await image.set(index * HPTE_BYTES, entries);
         if (nInvalid > 0) {
           await image.clear((index + nValid) * HPTE_BYTES, nInvalid * HPTE_BYTES);

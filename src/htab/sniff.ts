@@ -1,6 +1,7 @@
 import { type ByteOrder, HEADER_BYTES } from './block.js';
+import { Coverage } from './coverage.js';
 import { FLAG_VALID, FLAGS_BYTE } from './hpte.js';
-import { HPTE_BYTES, orderOfSlots } from './order.js';
+import { HPTE_BYTES } from './order.js';
 
 /** What one byte order makes of the first bytes of a file of HTAB blocks. */
 export interface Reading {
@@ -9,7 +10,7 @@ export interface Reading {
   readonly fault: { readonly offset: number; readonly reason: string } | undefined;
   /** Blocks looked at. */
   readonly blocks: number;
-  /** Every block begins where the one before it ended, the first at 0: a first pass. */
+  /** It begins with a first pass: blocks from slot 0 on, without a gap. */
   readonly contiguous: boolean;
   /** Indices never go back. */
   readonly ascending: boolean;
@@ -74,18 +75,16 @@ function readAs(
   const slots = order === undefined ? 2 ** 42 : 2 ** (order - 4);
   let at = 0;
   let blocks = 0;
-  let next = 0;
   let last = -1;
-  let contiguous = true;
   let ascending = true;
+  const coverage = new Coverage();
   const done = (reason?: string): Reading => ({
     byteOrder,
     fault: reason === undefined ? undefined : { offset: at, reason },
     blocks,
-    contiguous: contiguous && blocks > 0,
+    contiguous: coverage.contiguous,
     ascending: ascending && blocks > 0,
-    order:
-      contiguous && blocks > 0 && whole && at === bytes.length ? orderOfSlots(next) : undefined,
+    order: whole && at === bytes.length ? coverage.order : undefined,
   });
   while (at < bytes.length) {
     if (bytes.length - at < HEADER_BYTES) return done(whole ? 'a header is cut off' : undefined);
@@ -95,8 +94,7 @@ function readAs(
     const entries = at + HEADER_BYTES;
     if (nValid === 0 && nInvalid === 0) {
       // {0,0,0} may mark the end of a part; the kernel emits neither that nor {n,0,0}.
-      if (index !== 0 || blocks === 0) return done('a block counts nothing');
-      next = 0;
+      if (index !== 0) return done('a block counts nothing');
       last = -1;
       at = entries;
       continue;
@@ -112,12 +110,12 @@ function readAs(
       if (!((bytes[entry + FLAGS_BYTE] ?? 0) & FLAG_VALID)) return done('an entry is not valid');
     }
     if (end > bytes.length) break;
-    if (index !== next) contiguous = false;
+    coverage.add(index, nValid, nInvalid);
     if (index < last) ascending = false;
-    next = index + nValid + nInvalid;
     last = index;
     blocks++;
     at = end;
   }
-  return done();
+  // Marks alone, or zeros, are no evidence of anything.
+  return done(blocks === 0 && at > 0 && at === bytes.length ? 'there is no block' : undefined);
 }

@@ -1,5 +1,5 @@
 import { FormatError, UnsupportedError, UsageError } from '../errors.js';
-import type { BlockBatch, HtabBlock } from './block.js';
+import { BlockBatch, type HtabBlock } from './block.js';
 import {
   clearSoftwareBits,
   FLAG_BOLTED,
@@ -87,12 +87,18 @@ export class HashPageTable {
   /**
    * Applies blocks in their order: entries replace what is in their slots, invalid slots are
    * emptied.
-   * @throws FormatError `E_BLOCK_RANGE` for a block that reaches beyond the table
+   * @throws FormatError `E_BLOCK_RANGE` for a block that reaches beyond the table; RangeError for one
+   *   whose counts and entries do not agree
    */
   apply(blocks: BlockBatch | Iterable<HtabBlock>): void {
+    const offset = blocks instanceof BlockBatch ? blocks.offset : undefined;
     for (const { index, nValid, nInvalid, entries } of blocks) {
+      if (!(index >= 0) || nInvalid < 0 || entries.length !== nValid * HPTE_BYTES) {
+        throw new RangeError(`block ${index}: ${nValid} entries in ${entries.length} bytes`);
+      }
       if (index + nValid + nInvalid > this.slots) {
         throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
+          offset,
           expected: `at most ${this.slots} slots`,
           actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
         });

@@ -1,5 +1,5 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { FormatError, LimitError } from '../errors.js';
+import { FormatError, LimitError, UnsupportedError } from '../errors.js';
 import { type Configuration, ELEMENT } from './elements.js';
 
 const MAX_MACHINE_NAME = 1024;
@@ -45,7 +45,7 @@ export async function readConfiguration(reader: ByteReader): Promise<Configurati
         uuid = formatUuid(reader.take(16));
         break;
       default:
-        throw new FormatError('E_CONFIGURATION', 'an unknown subsection has no known length', {
+        throw new UnsupportedError('E_CONFIGURATION', 'an unknown subsection has no known length', {
           offset: at,
           path: 'configuration',
           expected: 'capabilities, target-page-bits or uuid',

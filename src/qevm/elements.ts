@@ -64,6 +64,12 @@ export const COMMANDS: readonly string[] = [
   'SWITCHOVER_START',
 ];
 
+/** QEMU 3.0 had RECV_BITMAP as 9, where later ones have a command without data. */
+export function commandName(command: number, length: number): string {
+  if (command === 9 && length > 0) return 'RECV_BITMAP';
+  return COMMANDS[command] ?? `UNKNOWN_${command}`;
+}
+
 /** The machine type and what was validated, from the configuration element. */
 export interface Configuration {
   /** Position of the element's type byte. */

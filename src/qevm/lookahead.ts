@@ -1,9 +1,12 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { FormatError } from '../errors.js';
+import { FormatError, LimitError } from '../errors.js';
 import { ELEMENT, type PayloadWalker } from './elements.js';
 
 /** Enough bytes to judge what stands next: the longest section header. */
 export const LOOKAHEAD = 1 + 4 + 1 + 255 + 8;
+
+/** How far a footer is looked for, in bytes; device states are a few MiB. */
+const MAX_SEARCH = 1024 * 1024 * 1024;
 
 /** Sections that the walk has met, by id. */
 export type KnownIds = { has(id: number): boolean };
@@ -69,6 +72,13 @@ export function untilFooter(ids: KnownIds): PayloadWalker<void> {
           offset: start,
           path: context.section.name,
           expected: `a footer with id ${id}`,
+        });
+      }
+      if (reader.offset - start > MAX_SEARCH) {
+        throw new LimitError('E_LIMIT', 'no footer was found for this section', {
+          offset: start,
+          path: context.section.name,
+          expected: `a footer within ${MAX_SEARCH} bytes`,
         });
       }
       // Keep what may be the beginning of the footer.

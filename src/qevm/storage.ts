@@ -55,7 +55,7 @@ export const walkDirtyBitmap: PayloadWalker<void> = async function* (reader) {
         await reader.ensure(8, what);
         const at = reader.offset;
         const length = reader.u64();
-        if (length > 0x10000n) {
+        if (length > 10240n) {
           throw new FormatError('E_ELEMENT', 'a chunk of dirty bitmaps is too long', {
             offset: at,
             path,

@@ -4,6 +4,7 @@ import { FormatError, LimitError, UnsupportedError } from '../errors.js';
 import { readConfiguration, text } from './configuration.js';
 import {
   COMMANDS,
+  commandName,
   describeSection,
   ELEMENT,
   type PayloadContext,
@@ -333,7 +334,7 @@ class StreamWalk {
     reader.pos += 1;
     const command = reader.u16();
     const length = reader.u16();
-    const name = COMMANDS[command] ?? `UNKNOWN_${command}`;
+    const name = commandName(command, length);
     if (COMMANDS[command] === undefined || command === 0) {
       this.#warn('W_UNKNOWN_COMMAND', offset, `command ${command} is not known; passed over`);
     }

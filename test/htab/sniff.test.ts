@@ -36,6 +36,8 @@ describe('by hand', () => {
     ['a block that reads the same either way', [block(0x01010101, 0, 0x0101)], true, 'ambiguous'],
     ['entries tell, as they are valid', [block(3, 1, 0), block(9, 2, 1)], true, 'little'],
     ['nothing at all', [], true, 'ambiguous'],
+    ['marks alone', [block(0, 0, 0), block(0, 0, 0)], true, 'neither'],
+    ['a mark first', [block(0, 0, 0), block(0, 1, 3)], true, 'little'],
   ])('%s', (_name, blocks, whole, expected) => {
     expect(sniffByteOrder(plainEncode(blocks, true), whole).byteOrder).toBe(expected);
   });

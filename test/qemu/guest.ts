@@ -1,0 +1,147 @@
+import { spawnSync } from 'node:child_process';
+import { createReadStream, createWriteStream, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { createGunzip } from 'node:zlib';
+import { Qemu } from '../../fixtures/capture/qemu.js';
+import { type Fixture, fixtureUrl } from '../helpers/fixtures.js';
+
+const NEEDS_GUEST_FILES = ['-kernel', '-initrd', '-append'];
+
+/** Whether the program can be run; one that cannot is said aloud once. */
+export function installed(program: string, what: string): boolean {
+  const found = spawnSync(program, ['--version']).error === undefined;
+  if (!found) console.warn(`\n!!! ${program} IS NOT INSTALLED: ${what} IS NOT TESTED !!!\n`);
+  return found;
+}
+
+/** The QEMU arguments of a fixture; what is in its memory comes with it, so no kernel is needed. */
+function argumentsOf({ file, commandLine }: Fixture): string[] {
+  if (!Array.isArray(commandLine)) throw new Error(`${file} has no command line`);
+  const args: string[] = commandLine.slice(1);
+  for (const name of NEEDS_GUEST_FILES) {
+    const at = args.indexOf(name);
+    if (at >= 0) args.splice(at, 2);
+  }
+  return args;
+}
+
+/** The capabilities that were on while it was saved, and have to be on while it is loaded. */
+function capabilitiesOf({ how }: Fixture): string[] {
+  const steps = Array.isArray(how) ? how : [];
+  const set = steps.find((step) => String(step).startsWith('migrate-set-capabilities '));
+  if (set === undefined) return [];
+  const { capabilities } = JSON.parse(set.slice(set.indexOf('{')));
+  return capabilities.map(({ capability }: { capability: string }) => capability);
+}
+
+/** A QEMU that has loaded a fixture and is paused. */
+export class LoadedGuest implements AsyncDisposable {
+  readonly folder: string;
+  readonly #qemu: Qemu;
+  readonly #capabilities: readonly string[];
+
+  private constructor(folder: string, qemu: Qemu, capabilities: readonly string[]) {
+    this.folder = folder;
+    this.#qemu = qemu;
+    this.#capabilities = capabilities;
+  }
+
+  /**
+   * Loads a stream as a destination does; the fixture stays compressed. Undefined when this QEMU has
+   * dropped a capability that the stream needs.
+   */
+  static async incoming(fixture: Fixture): Promise<LoadedGuest | undefined> {
+    const capabilities = capabilitiesOf(fixture);
+    const guest = await LoadedGuest.#start(fixture, ['-incoming', 'defer'], capabilities);
+    try {
+      const known = await guest.#qemu.qmp.execute('query-migrate-capabilities');
+      const names = (known as unknown as { capability: string }[]).map((one) => one.capability);
+      if (!capabilities.every((name) => names.includes(name))) {
+        await guest[Symbol.asyncDispose]();
+        return undefined;
+      }
+      await guest.#capable(capabilities, true);
+      const path = fileURLToPath(fixtureUrl(fixture.file));
+      await guest.#qemu.qmp.execute('migrate-incoming', { uri: `exec:gzip -dc '${path}'` });
+      await guest.#loaded();
+      return guest;
+    } catch (error) {
+      await guest[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Loads a snapshot of an image, a copy of which becomes the disk. */
+  static async snapshot(fixture: Fixture, name: string): Promise<LoadedGuest> {
+    const guest = await LoadedGuest.#start(fixture, ['-loadvm', name], capabilitiesOf(fixture));
+    await guest.#loaded();
+    return guest;
+  }
+
+  static async #start(
+    fixture: Fixture,
+    more: readonly string[],
+    capabilities: readonly string[],
+  ): Promise<LoadedGuest> {
+    const folder = mkdtempSync(join(tmpdir(), 'spapr-htab-oracle-'));
+    try {
+      const args = [...argumentsOf(fixture), '-S', ...more];
+      if (args.includes('-loadvm')) await unpack(fixture, join(folder, 'disk.qcow2'));
+      return new LoadedGuest(folder, await Qemu.start(folder, args), capabilities);
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** What QEMU says is in the guest's memory. */
+  async memory(): Promise<string> {
+    const args = { val: 0, size: 256 * 2 ** 20, filename: 'memory' };
+    await this.#qemu.qmp.execute('pmemsave', args);
+    return join(this.folder, 'memory');
+  }
+
+  /** Writes the guest out again, as a plain stream. */
+  async again(): Promise<string> {
+    await this.#capable(
+      this.#capabilities.filter((name) => name !== 'x-ignore-shared'),
+      false,
+    );
+    const uri = 'exec:cat > again.part && mv again.part again';
+    await this.#qemu.qmp.execute('migrate', { uri });
+    await this.#qemu.migrated(60);
+    const path = join(this.folder, 'again');
+    for (let i = 0; i < 100 && !existsSync(path); i++) await sleep(100);
+    return path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#qemu.end();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async #capable(names: readonly string[], state: boolean): Promise<void> {
+    const capabilities = names.map((capability) => ({ capability, state }));
+    await this.#qemu.qmp.execute('migrate-set-capabilities', { capabilities });
+  }
+
+  async #loaded(): Promise<void> {
+    for (let i = 0; i < 600; i++) {
+      const { status } = await this.#qemu.qmp.execute('query-status');
+      if (status !== 'inmigrate') return;
+      await sleep(100);
+    }
+    throw new Error('QEMU has not loaded the fixture in a minute');
+  }
+}
+
+/** The content of a fixture as a file. */
+export async function unpack(fixture: Fixture, path: string): Promise<string> {
+  const packed = createReadStream(fixtureUrl(fixture.file));
+  await pipeline(packed, createGunzip(), createWriteStream(path));
+  return path;
+}
