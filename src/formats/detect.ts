@@ -46,10 +46,14 @@ export function detectFormat(head: Head, size: number | undefined, order?: numbe
   if (looksLikeArchive(bytes)) return 'archive';
   if (looksLikeSection(bytes)) return 'section';
   const verdict = sniffByteOrder(bytes, whole, order);
-  if (verdict.byteOrder !== 'neither') return 'kernel';
-  if (size !== undefined && orderOfSlots(size / 16) !== undefined && looksLikeImage(bytes)) {
-    return 'image';
-  }
+  const fits = size !== undefined && orderOfSlots(size / HPTE_BYTES) !== undefined;
+  const image = fits && looksLikeImage(bytes);
+  // The zeros of an image read as marks, and an entry behind them as a block: then only a first
+  // pass, which has no gaps, speaks for blocks.
+  const { little, big } = verdict;
+  const firstPass = [little, big].some((reading) => !reading.fault && reading.contiguous);
+  if (verdict.byteOrder !== 'neither' && (firstPass || !image)) return 'kernel';
+  if (image) return 'image';
   const best = bestReading(verdict);
   const stream = bytes.indexOf('QEVM\0\0\0\x03', 0, 'latin1');
   if (stream > 0) {
