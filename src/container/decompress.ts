@@ -36,11 +36,12 @@ export async function openDecompressed(
   options: DecompressOptions = {},
 ): Promise<ByteSource> {
   throwIfAborted(options.signal);
-  const input = pieces(source, options.start ?? 0, options.signal);
+  const start = options.start ?? 0;
+  const input = pieces(source, start, options.signal);
   const piped =
     kind === 'gzip'
-      ? gunzip(input, source.name)
-      : await pipeThrough(EXTERNAL[kind], input, source.name);
+      ? gunzip(input, source.name, start)
+      : await pipeThrough(EXTERNAL[kind], input, source.name, start);
   return new DecompressedSource(source, kind, piped, options.signal);
 }
 
@@ -60,7 +61,7 @@ async function* pieces(
   }
 }
 
-function gunzip(input: AsyncGenerator<Uint8Array>, name: string): Piped {
+function gunzip(input: AsyncGenerator<Uint8Array>, name: string, start: number): Piped {
   const decoder = createGunzip({ chunkSize: PIECE });
   const feed = Readable.from(input);
   const done = pipeline(feed, decoder);
@@ -73,6 +74,7 @@ function gunzip(input: AsyncGenerator<Uint8Array>, name: string): Piped {
       error instanceof SpaprHtabError
         ? error
         : new FormatError('E_COMPRESSED', `the gzip data of ${name} cannot be decompressed`, {
+            offset: start,
             actual: error instanceof Error ? error.message : String(error),
             cause: error,
           }),

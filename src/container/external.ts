@@ -44,12 +44,14 @@ export interface Piped {
  * Starts a program that decompresses `input`. It gets an environment without its own variables
  * (XZ_OPT, LZOP and the like), so that it does the same everywhere.
  *
+ * @param start where the compressed data begins in its file, for errors: the program names no place
  * @throws UnsupportedError `E_PROGRAM_MISSING`; IoError when it cannot be started
  */
 export async function pipeThrough(
   { program, args, package: debianPackage }: ExternalProgram,
   input: AsyncGenerator<Uint8Array>,
   name: string,
+  start: number,
 ): Promise<Piped> {
   const child = spawn(program, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -80,6 +82,7 @@ export async function pipeThrough(
     feedError instanceof SpaprHtabError
       ? feedError
       : new FormatError('E_COMPRESSED', `the ${program} data of ${name} cannot be decompressed`, {
+          offset: start,
           actual: `${status}${complaint.text() === '' ? '' : `: ${complaint.text()}`}`,
           cause: feedError ?? cause,
         });

@@ -3,7 +3,8 @@ import { FLAG_BOLTED, FLAG_VALID, FLAGS_BYTE } from './hpte.js';
 import type { HtabItem } from './items.js';
 import { HPTE_BYTES } from './order.js';
 
-const PAGE_SLOTS = 16384;
+// Small enough that one entry a page, in a hostile file, does not cost much; large enough for a full table.
+const PAGE_SLOTS = 2048;
 
 /** What a stream of items amounts to. Counts are of blocks, parts and slots. */
 export interface HtabSummary {
