@@ -64,15 +64,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
     try {
-      for (let done = 0; done < bytes.length; ) {
-        const { bytesWritten } = await this.handle.write(
-          bytes,
-          done,
-          bytes.length - done,
-          position + done,
-        );
-        done += bytesWritten;
-      }
+      await writeFully(this.handle, bytes, position);
     } catch (error) {
       throw ioError(error, 'write', this.path);
     }
@@ -166,5 +158,17 @@ async function syncFolder(path: string): Promise<void> {
       throw error;
   } finally {
     await folder?.close();
+  }
+}
+
+/** Writes all of it: one write(2) may take less. @throws what Node's fs throws */
+export async function writeFully(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  position: number,
+): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const left = bytes.length - done;
+    done += (await handle.write(bytes, done, left, position + done)).bytesWritten;
   }
 }

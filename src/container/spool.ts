@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeFully } from '../bytes/output.js';
 import type { ProgressListener } from '../bytes/reader.js';
 import { type ByteSource, FileSource } from '../bytes/source.js';
 import { ioError, LimitError, throwIfAborted } from '../errors.js';
@@ -114,15 +115,7 @@ async function writeAll(
   name: string,
 ): Promise<void> {
   try {
-    for (let done = 0; done < bytes.length; ) {
-      const { bytesWritten } = await handle.write(
-        bytes,
-        done,
-        bytes.length - done,
-        position + done,
-      );
-      done += bytesWritten;
-    }
+    await writeFully(handle, bytes, position);
   } catch (error) {
     throw ioError(error, 'write the temporary copy of', name);
   }

@@ -10,6 +10,7 @@ import type {
   SectionEvent,
   StreamWarning,
 } from '../qevm/elements.js';
+import { hiddenBehind, misplacedPart } from '../qevm/faults.js';
 import { RAM_SECTION, type RamBlock, type RamVisitor, RamWalker } from '../qevm/ram.js';
 import { readStream } from '../qevm/stream.js';
 import { htabWalker } from '../snapshot/htab.js';
@@ -102,7 +103,7 @@ export async function readRam(
         if (event.section.name === RAM_SECTION) await reading.section(event);
         break;
       case 'opaque':
-        if (!reading.ended) throw hidden(event.section.name, event.offset);
+        if (!reading.ended) throw hiddenBehind('the memory', event.section.name, event.offset);
         break;
     }
   }
@@ -144,7 +145,8 @@ class RamReading implements RamVisitor {
   }
 
   async section(event: SectionEvent): Promise<void> {
-    if ((this.#parts === 0) !== (event.kind === 'start')) throw misplaced(event);
+    if ((this.#parts === 0) !== (event.kind === 'start'))
+      throw misplacedPart(RAM_SECTION, event.kind, event.offset);
     if (this.#isMappedStream && !this.source.seekable) throw notSeekable(this.source.name);
     this.#parts++;
     this.ended ||= event.kind === 'end';
@@ -265,23 +267,6 @@ function notSeekable(name: string): UsageError {
   return new UsageError(
     'E_NOT_SEEKABLE',
     `the pages of a mapped-ram snapshot cannot be read from a pipe; save ${name} to a file first`,
-  );
-}
-
-function misplaced({ kind, offset }: SectionEvent): FormatError {
-  return new FormatError('E_SECTION', `${RAM_SECTION} has a ${kind} where none belongs`, {
-    offset,
-    path: RAM_SECTION,
-    expected: 'one START, then PART and END',
-  });
-}
-
-function hidden(name: string, offset: number): UnsupportedError {
-  return new UnsupportedError(
-    'E_SECTION_LENGTH',
-    `the memory may go on behind section '${name}', whose length is recorded nowhere; ` +
-      'read the stream from a file instead of a pipe if it has a vmdescription',
-    { offset },
   );
 }
 

@@ -1,5 +1,5 @@
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, UnsupportedError } from '../errors.js';
+import { UnsupportedError } from '../errors.js';
 import type { HtabItem } from '../htab/items.js';
 import { SECTION_NAME, SectionDecoder, type SectionOptions } from '../htab/section.js';
 import type {
@@ -8,6 +8,7 @@ import type {
   PayloadWalker,
   StreamWarning,
 } from '../qevm/elements.js';
+import { hiddenBehind, misplacedPart } from '../qevm/faults.js';
 import { readStream, type StreamOptions } from '../qevm/stream.js';
 
 /** Version of `spapr/htab` since QEMU 1.6 (hw/ppc/spapr.c, register_savevm_live). */
@@ -71,35 +72,18 @@ export async function* readSnapshotHtab(
       case 'section':
         last = event.offset;
         if (event.section.name !== SECTION_NAME) break;
-        if ((parts === 0) !== (event.kind === 'start')) throw misplaced(event.kind, event.offset);
+        if ((parts === 0) !== (event.kind === 'start'))
+          throw misplacedPart(SECTION_NAME, event.kind, event.offset);
         yield* event.read(walker);
         parts++;
         ended ||= event.kind === 'end';
         break;
       case 'opaque':
-        if (!ended) throw hidden(event.section.name, event.offset);
+        if (!ended) throw hiddenBehind('the HPT', event.section.name, event.offset);
         break;
     }
   }
   if (parts === 0) throw noSection(last);
-}
-
-/** One START comes first; QEMU itself would take a second one, but never writes it. */
-function misplaced(kind: string, offset: number): FormatError {
-  return new FormatError('E_SECTION', `${SECTION_NAME} has a ${kind} where none belongs`, {
-    offset,
-    path: SECTION_NAME,
-    expected: 'one START, then PART and END',
-  });
-}
-
-function hidden(name: string, offset: number): UnsupportedError {
-  return new UnsupportedError(
-    'E_SECTION_LENGTH',
-    `the HPT may go on behind section '${name}', whose length is recorded nowhere; ` +
-      'read the stream from a file instead of a pipe if it has a vmdescription',
-    { offset },
-  );
 }
 
 function noSection(offset: number): UnsupportedError {
