@@ -113,6 +113,7 @@ export {
   type KernelEncodeOptions,
 } from './htab/kernel.js';
 export { bytesOfOrder, MAX_ORDER, MIN_ORDER, orderOfSlots, slotsOfOrder } from './htab/order.js';
+export { type PageShifts, pageShifts } from './htab/page-size.js';
 export {
   decodeSection,
   encodeSection,

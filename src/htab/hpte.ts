@@ -37,6 +37,7 @@ export interface Hpte {
  */
 export const FLAGS_BYTE = 7;
 export const FLAG_VALID = 0x01;
+export const FLAG_SECONDARY = 0x02;
 export const FLAG_LARGE = 0x04;
 export const FLAG_BOLTED = 0x10;
 export const FLAGS_SOFTWARE = 0x60;
