@@ -114,6 +114,7 @@ export {
 } from './htab/kernel.js';
 export { bytesOfOrder, MAX_ORDER, MIN_ORDER, orderOfSlots, slotsOfOrder } from './htab/order.js';
 export { type PageShifts, pageShifts } from './htab/page-size.js';
+export { type RehashCounts, type Rehashed, type RehashOptions, rehash } from './htab/rehash.js';
 export {
   decodeSection,
   encodeSection,

@@ -12,6 +12,15 @@ export class TablePage {
   #entries = new Uint8Array(INITIAL * HPTE_BYTES);
   #count = 0;
 
+  /** A page with exactly these entries, the slots ascending. It takes both over. */
+  static of(slots: Uint16Array<ArrayBuffer>, entries: Uint8Array<ArrayBuffer>): TablePage {
+    const page = new TablePage();
+    page.#slots = slots;
+    page.#entries = entries;
+    page.#count = slots.length;
+    return page;
+  }
+
   get count(): number {
     return this.#count;
   }

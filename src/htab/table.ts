@@ -108,6 +108,26 @@ export class HashPageTable {
     }
   }
 
+  /** @internal Slots of one page: a power of two, whole PTEGs, at most half a table. */
+  get pageSlots(): number {
+    return this.#pageSlots;
+  }
+
+  /** @internal The numbers of the pages that have entries, in no order. */
+  pageNumbers(): Float64Array {
+    return Float64Array.from(this.#pages.keys());
+  }
+
+  /** @internal One page: slots from `number * pageSlots` on. */
+  page(number: number): TablePage | undefined {
+    return this.#pages.get(number);
+  }
+
+  /** @internal Sets one page; it has entries. */
+  setPage(number: number, page: TablePage): void {
+    this.#pages.set(number, page);
+  }
+
   #set(index: number, entries: Uint8Array): void {
     const n = entries.length / HPTE_BYTES;
     for (let i = 0; i < n; ) {

@@ -1,0 +1,28 @@
+import { throwIfAborted } from '../errors.js';
+
+/** Milliseconds of work after which the event loop gets its turn. */
+const SLICE = 4;
+
+/** Keeps long work in memory from holding up timers, sockets and the signal that should end it. */
+export class Pace {
+  readonly #signal: AbortSignal | undefined;
+  #until = performance.now() + SLICE;
+
+  /** @throws AbortedError when the signal has fired already */
+  constructor(signal: AbortSignal | undefined) {
+    throwIfAborted(signal);
+    this.#signal = signal;
+  }
+
+  /** Whether it is time to pause. Asking costs little, but not nothing: ask once a page. */
+  get due(): boolean {
+    return performance.now() >= this.#until;
+  }
+
+  /** @throws AbortedError when the signal fired meanwhile */
+  async pause(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    throwIfAborted(this.#signal);
+    this.#until = performance.now() + SLICE;
+  }
+}
