@@ -94,6 +94,13 @@ export { boltedOnly } from './htab/bolted.js';
 export { type CanonicalOptions, canonical } from './htab/canonical.js';
 export { Census, type HtabSummary } from './htab/census.js';
 export {
+  checkTable,
+  type FindingCode,
+  type PageSizeCount,
+  type TableCheck,
+  type TableFinding,
+} from './htab/check.js';
+export {
   HPTE_R_SOFTWARE,
   HPTE_V_ABSENT,
   HPTE_V_BOLTED,
