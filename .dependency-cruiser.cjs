@@ -3,7 +3,8 @@
  * each folder may import itself and the ones listed.
  */
 const layers = {
-  bytes: [],
+  addon: [],
+  bytes: ['addon'],
   container: ['bytes'],
   qevm: ['bytes'],
   htab: ['bytes'],
@@ -12,7 +13,7 @@ const layers = {
   formats: ['bytes', 'htab', 'archive'],
   memory: ['bytes', 'qevm', 'htab', 'snapshot'],
   devices: ['bytes', 'qevm'],
-  fd: ['bytes', 'htab'],
+  fd: ['addon', 'bytes', 'htab'],
 };
 
 /** @type {import('dependency-cruiser').IConfiguration} */

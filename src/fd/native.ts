@@ -1,18 +1,5 @@
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
-
-interface Probe {
-  readonly supported: boolean;
-  readonly ioctl: number;
-  readonly errno: number;
-  readonly apiVersion: number;
-  readonly extension: number;
-}
-
-interface Addon {
-  probe(): Probe;
-}
+import { loadAddon } from '../addon/load.js';
 
 /** Whether this host can give out the HTAB fd of a guest, and if not, what is missing. */
 export interface HtabFdSupport {
@@ -38,22 +25,6 @@ export const KVM_PPC_GET_HTAB_FD = 0x8020aeaa;
 /** The only version of the KVM API since Linux 2.6.22 (KVM_API_VERSION). */
 const KVM_API_VERSION = 12;
 
-let addon: Addon | undefined;
-let loadFailure: unknown;
-
-/** The compiled part, or undefined: the package works without it. */
-function loadAddon(): Addon | undefined {
-  if (addon === undefined && loadFailure === undefined) {
-    try {
-      const load = createRequire(import.meta.url)('node-gyp-build') as (folder: string) => Addon;
-      addon = load(fileURLToPath(new URL('../../native', import.meta.url)));
-    } catch (error) {
-      loadFailure = error;
-    }
-  }
-  return addon;
-}
-
 /**
  * Asks this host whether it can give out the HTAB fd (capability KVM_CAP_PPC_HTAB_FD, 84). Opens
  * /dev/kvm for a moment and changes nothing.
@@ -69,11 +40,11 @@ export function probeHtabFd(): HtabFdSupport {
   if (process.arch !== 'ppc64') {
     return lacks('ppc64', `this is a ${process.arch} host; only ppc64 guests have an HPT`);
   }
-  const native = loadAddon();
-  if (native === undefined) {
-    return lacks('addon', `the compiled part of spapr-htab is not there: ${String(loadFailure)}`);
+  const { addon, failure } = loadAddon();
+  if (addon === undefined) {
+    return lacks('addon', `the compiled part of spapr-htab is not there: ${String(failure)}`);
   }
-  const { errno, apiVersion, extension } = native.probe();
+  const { errno, apiVersion, extension } = addon.probe();
   if (errno !== 0) {
     const name = getSystemErrorName(-errno);
     return name === 'EACCES' || name === 'EPERM'
