@@ -2,7 +2,7 @@
   "targets": [
     {
       "target_name": "spapr_htab",
-      "sources": ["src/addon.cc", "src/probe.cc"],
+      "sources": ["src/addon.cc", "src/copy-range.cc", "src/probe.cc", "src/range-copier.cc"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "cflags_cc!": ["-fno-exceptions"],

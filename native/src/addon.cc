@@ -1,10 +1,18 @@
 #include <napi.h>
 
+#include "copy-range.h"
 #include "probe.h"
 
 // No state: the addon may be loaded by any number of environments and worker threads.
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New(env, Probe, "probe"));
+#if defined(__linux__)
+  napi_value copy_range;
+  if (napi_create_function(env, "copyRange", NAPI_AUTO_LENGTH, CopyRange, nullptr, &copy_range) ==
+      napi_ok) {
+    exports.Set("copyRange", copy_range);
+  }
+#endif
   return exports;
 }
 

@@ -1,8 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { IoError, ioError, UsageError } from '../errors.js';
+import { checkRange, copyRange } from './copy.js';
+import { LentHandle } from './lend.js';
+import type { OperationOptions } from './reader.js';
+import type { ByteSource } from './source.js';
+import { removeStale, temporaryName } from './temporary.js';
+import { writeFully } from './write.js';
 
 /** A file that can be read and written anywhere; unwritten ranges read as nothing or zeros. */
 export interface RandomAccessFile {
@@ -19,18 +24,27 @@ export interface OutputOptions {
 /**
  * A file that appears whole or not at all: written beside the target under a temporary name with
  * mode 0600 (it holds a guest's secrets), synced, renamed, and the folder synced.
+ *
+ * A process that is killed leaves the temporary file behind; the next run for the same target
+ * removes it (see {@link removeStale}).
  */
 export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   /** Where the next `append` goes, in bytes. */
   #position = 0;
+  /** How long the file is to be, and above which position nothing was ever written, in bytes. */
+  #size = 0;
+  #written = 0;
   #state: 'open' | 'committed' | 'discarded' = 'open';
+  readonly #file: LentHandle;
 
   private constructor(
     readonly path: string,
     readonly temporary: string,
-    readonly handle: FileHandle,
+    handle: FileHandle,
     readonly force: boolean,
-  ) {}
+  ) {
+    this.#file = new LentHandle(handle);
+  }
 
   /** @throws UsageError `E_EXISTS` unless `force`; IoError */
   static async create(path: string, options: OutputOptions = {}): Promise<AtomicFile> {
@@ -38,11 +52,10 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
     if (path === '' || path.endsWith('/')) {
       throw new UsageError('E_USAGE', `'${path}' is no name for a file`);
     }
+    // First: what a killed run left goes, whether or not this one may go on.
+    await removeStale(path);
     await refuseTarget(path, force);
-    const temporary = join(
-      dirname(path),
-      `.${Buffer.from(basename(path)).subarray(0, 160).toString('latin1')}.${randomBytes(6).toString('hex')}.spapr-htab-tmp`,
-    );
+    const temporary = await temporaryName(path);
     const flags =
       constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
     try {
@@ -63,16 +76,65 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
+    const end = bytes.length === 0 ? 0 : position + bytes.length;
     try {
-      await writeFully(this.handle, bytes, position);
+      this.#written = Math.max(this.#written, end);
+      await writeFully(this.#file.handle, bytes, position);
+      this.#size = Math.max(this.#size, end);
     } catch (error) {
       throw ioError(error, 'write', this.path);
     }
   }
 
+  /** Passes over so many bytes without writing them: they read as zeros. */
+  hole(length: number): void {
+    checkRange(this.#position, length);
+    this.#position += length;
+    this.#size = Math.max(this.#size, this.#position);
+  }
+
+  /**
+   * Appends `length` bytes of a source, from `from` on. Holes of a file and blocks of zeros stay
+   * holes; files that are on one file system share their blocks if it can (Btrfs, XFS; on Linux).
+   * Progress is counted in the source. When it fails, the position stays, and what was written
+   * beyond is no part of the file.
+   *
+   * @throws FormatError `E_TRUNCATED` when the source ends within the range; UsageError `E_USAGE`
+   *   for a range that no file can have; IoError; AbortedError; what the source throws
+   */
+  async copy(
+    source: ByteSource,
+    from: number,
+    length: number,
+    options: OperationOptions = {},
+  ): Promise<void> {
+    await this.copyTo(this.#position, source, from, length, options);
+    this.#position += length;
+  }
+
+  /**
+   * Like {@link copy}, but to a position, and the one of `append` stays. Where the file was written
+   * before, every byte of the range is written.
+   */
+  async copyTo(
+    position: number,
+    source: ByteSource,
+    from: number,
+    length: number,
+    options: OperationOptions = {},
+  ): Promise<void> {
+    checkRange(position, length);
+    const end = length === 0 ? 0 : position + length;
+    const fresh = position >= this.#written;
+    this.#written = Math.max(this.#written, end);
+    const target = { path: this.path, file: this.#file, position, fresh };
+    await copyRange(source, from, length, target, options);
+    this.#size = Math.max(this.#size, end);
+  }
+
   async read(target: Uint8Array, position: number): Promise<number> {
     try {
-      return (await this.handle.read(target, 0, target.length, position)).bytesRead;
+      return (await this.#file.handle.read(target, 0, target.length, position)).bytesRead;
     } catch (error) {
       throw ioError(error, 'read back', this.path);
     }
@@ -80,22 +142,36 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
 
   async truncate(size: number): Promise<void> {
     try {
-      await this.handle.truncate(size);
+      await this.#file.handle.truncate(size);
+      this.#size = size;
+      this.#written = Math.min(this.#written, size);
     } catch (error) {
       throw ioError(error, 'set the size of', this.path);
     }
   }
 
-  /** Makes the file appear under its name. @throws IoError; UsageError `E_EXISTS` */
+  /**
+   * Makes the file appear under its name, as long as what was written, passed over or truncated
+   * made it. When it fails, nothing is left; except that an error of the folder alone (the last
+   * step) leaves the complete file.
+   * @throws IoError; UsageError `E_EXISTS`
+   */
   async commit(): Promise<void> {
+    if (this.#state !== 'open') {
+      throw new UsageError('E_USAGE', `${this.path} is ${this.#state} already`);
+    }
     try {
-      await this.handle.sync();
-      await this.handle.close();
+      const { handle } = this.#file;
+      await handle.truncate(this.#size);
+      // Delayed allocation: that the device or the quota is full may show here, or at close (NFS).
+      await handle.sync();
+      await this.#file.close();
       if (this.force) await rename(this.temporary, this.path);
       else await this.#moveWithoutReplacing();
       this.#state = 'committed';
       await syncFolder(dirname(this.path));
     } catch (error) {
+      await this.discard();
       throw ioError(error, 'complete', this.path);
     }
   }
@@ -103,27 +179,42 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   async #moveWithoutReplacing(): Promise<void> {
     try {
       await link(this.temporary, this.path);
-      await unlink(this.temporary);
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      if (code === 'EEXIST') throw exists(this.path);
-      // A file system without hard links: the check and the rename are two steps there.
-      await refuseTarget(this.path, false);
-      await rename(this.temporary, this.path);
+      const code = (error as NodeJS.ErrnoException).code ?? '';
+      if (code === 'EEXIST') {
+        // A network file system may answer so to a request that it got twice.
+        if (!(await isSameFile(this.temporary, this.path))) throw exists(this.path);
+      } else if (NO_LINKS.includes(code)) {
+        // The check and the rename are two steps there.
+        await refuseTarget(this.path, false);
+        return rename(this.temporary, this.path);
+      } else {
+        throw error;
+      }
     }
+    // The file is there, whole. If its other name stays, the next run removes that.
+    await unlink(this.temporary).catch(() => undefined);
   }
 
   /** Removes the temporary file unless the target was completed. Never throws. */
   async discard(): Promise<void> {
     if (this.#state !== 'open') return;
     this.#state = 'discarded';
-    await this.handle.close().catch(() => undefined);
+    await this.#file.close().catch(() => undefined);
     await unlink(this.temporary).catch(() => undefined);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.discard();
   }
+}
+
+/** What link(2) says on file systems without hard links. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL', 'EMLINK'];
+
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [one, other] = await Promise.all([a, b].map((path) => lstat(path, { bigint: true })));
+  return one?.dev === other?.dev && one?.ino === other?.ino;
 }
 
 function exists(path: string): UsageError {
@@ -158,17 +249,5 @@ async function syncFolder(path: string): Promise<void> {
       throw error;
   } finally {
     await folder?.close();
-  }
-}
-
-/** Writes all of it: one write(2) may take less. @throws what Node's fs throws */
-export async function writeFully(
-  handle: FileHandle,
-  bytes: Uint8Array,
-  position: number,
-): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const left = bytes.length - done;
-    done += (await handle.write(bytes, done, left, position + done)).bytesWritten;
   }
 }

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { ioError, UsageError } from '../errors.js';
+import { LentHandle } from './lend.js';
 
 /**
  * Where bytes come from, apart from what they mean.
@@ -54,12 +55,24 @@ export class BufferSource implements ByteSource {
 /** A regular file or block device. Made by {@link openFile}. */
 export class FileSource implements ByteSource {
   readonly seekable = true;
+  readonly #lent: LentHandle;
 
   constructor(
     readonly name: string,
     readonly handle: FileHandle,
     readonly size: number,
-  ) {}
+  ) {
+    this.#lent = new LentHandle(handle);
+  }
+
+  /**
+   * Lets the file's descriptor be used outside Node's fs; `close` waits for that. Its own position
+   * means nothing here and may be moved.
+   * @internal
+   */
+  lend<T>(use: (fd: number) => Promise<T>): Promise<T> {
+    return this.#lent.lend(use);
+  }
 
   async read(target: Uint8Array, position: number): Promise<number> {
     try {
@@ -70,8 +83,8 @@ export class FileSource implements ByteSource {
     }
   }
 
-  async close(): Promise<void> {
-    await this.handle.close();
+  close(): Promise<void> {
+    return this.#lent.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

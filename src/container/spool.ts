@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeFully } from '../bytes/output.js';
 import type { ProgressListener } from '../bytes/reader.js';
 import { type ByteSource, FileSource } from '../bytes/source.js';
+import { writeSparse } from '../bytes/write.js';
 import { ioError, LimitError, throwIfAborted } from '../errors.js';
 import { readUpTo } from './read.js';
 
@@ -18,9 +18,7 @@ export interface SpoolOptions {
 /** 64 GiB: a large guest; the file is sparse where the source has zeros. */
 export const DEFAULT_SPOOL_LIMIT = 64 * 1024 * 1024 * 1024;
 
-const BLOCK = 64 * 1024;
-const PIECE = 16 * BLOCK;
-const ZEROS = Buffer.alloc(BLOCK);
+const PIECE = 1024 * 1024;
 
 /**
  * Copies a source that can only be read forward into a temporary file, so that it can be read
@@ -78,7 +76,11 @@ async function copy(
         actual: 'more',
       });
     }
-    await write(handle, piece.subarray(0, count), size, source.name);
+    try {
+      await writeSparse(handle, piece.subarray(0, count), size);
+    } catch (error) {
+      throw ioError(error, 'write the temporary copy of', source.name);
+    }
     size += count;
     options.onProgress?.({ position: size, total: source.size });
     if (count < piece.length) break;
@@ -89,34 +91,4 @@ async function copy(
     throw ioError(error, 'write the temporary copy of', source.name);
   }
   return size;
-}
-
-/** Writes runs of blocks that are not zero; the others become holes. */
-async function write(
-  handle: FileHandle,
-  bytes: Buffer,
-  position: number,
-  name: string,
-): Promise<void> {
-  let from = 0;
-  for (let at = 0; at < bytes.length; at = Math.min(at + BLOCK, bytes.length)) {
-    const block = bytes.subarray(at, at + BLOCK);
-    if (!block.equals(ZEROS.subarray(0, block.length))) continue;
-    await writeAll(handle, bytes.subarray(from, at), position + from, name);
-    from = at + block.length;
-  }
-  await writeAll(handle, bytes.subarray(from), position + from, name);
-}
-
-async function writeAll(
-  handle: FileHandle,
-  bytes: Buffer,
-  position: number,
-  name: string,
-): Promise<void> {
-  try {
-    await writeFully(handle, bytes, position);
-  } catch (error) {
-    throw ioError(error, 'write the temporary copy of', name);
-  }
 }

@@ -1,0 +1,191 @@
+#include "range-copier.h"
+
+#if defined(__linux__)
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <new>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static_assert(sizeof(off_t) == 8, "files above 2 GiB");
+
+namespace {
+
+constexpr int64_t kBuffer = 1024 * 1024;
+// Zeros that are read stay a hole in such pieces.
+constexpr int64_t kBlock = 64 * 1024;
+
+bool IsZero(const char* bytes, int64_t length) {
+  return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+// Not by the C library: older ones have no wrapper, or one that copies by itself.
+ssize_t CopyFileRange(int in, loff_t* in_offset, int out, loff_t* out_offset, size_t length) {
+#if defined(SYS_copy_file_range)
+  return syscall(SYS_copy_file_range, in, in_offset, out, out_offset, length, 0u);
+#else
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+
+}  // namespace
+
+void RangeCopier::Run() {
+  struct stat st;
+  if (fstat(in_, &st) != 0) {
+    Fail(errno, true);
+    return;
+  }
+  // There, pwrite(2) ignores its offset.
+  const int flags = fcntl(out_, F_GETFL);
+  if (flags < 0 || (flags & O_APPEND) != 0) {
+    Fail(EBADF, false);
+    return;
+  }
+  regular_ = S_ISREG(st.st_mode);
+  int64_t available = 0;
+  if (!Available(&available)) return;
+  end_ = available;
+  Share();
+  if (error_ == 0) CopyTo(end_);
+}
+
+// How much of the range the input has now: all of it, where it has no size.
+bool RangeCopier::Available(int64_t* available) {
+  *available = end_;
+  if (!regular_) return true;
+  struct stat st;
+  if (fstat(in_, &st) != 0) return Fail(errno, true);
+  *available = std::clamp<int64_t>(st.st_size - in_offset_, 0, end_);
+  return true;
+}
+
+// Lets both files share the whole blocks of the range, where the file system can. Holes are kept.
+void RangeCopier::Share() {
+  struct statvfs fs;
+  if (!regular_ || fstatvfs(out_, &fs) != 0) return;
+  const int64_t block = fs.f_bsize;
+  if (block <= 0 || in_offset_ % block != out_offset_ % block) return;
+  const int64_t head = (block - in_offset_ % block) % block;
+  if (end_ - head < block) return;
+  struct file_clone_range range = {};
+  range.src_fd = in_;
+  range.src_offset = in_offset_ + head;
+  range.src_length = (end_ - head) / block * block;
+  range.dest_offset = out_offset_ + head;
+  int result;
+  do {
+    result = ioctl(out_, FICLONERANGE, &range);
+  } while (result != 0 && errno == EINTR);
+  // Whatever the reason: the range is copied then, and that tells what is wrong if anything is.
+  if (result != 0) return;
+  if (!CopyTo(head)) return;
+  shared_ = range.src_length;
+  done_ = head + shared_;
+}
+
+// False when there is no more to copy: an error, or the input ends.
+bool RangeCopier::CopyTo(int64_t end) {
+  while (done_ < end) {
+    int64_t next = end;
+    const off_t data = regular_ ? lseek(in_, in_offset_ + done_, SEEK_DATA) : -1;
+    if (data >= 0) {
+      done_ = std::min<int64_t>(data - in_offset_, end);
+      if (done_ == end) return true;
+      const off_t hole = lseek(in_, data, SEEK_HOLE);
+      // It became shorter in between, which the next SEEK_DATA tells.
+      if (hole < 0 && errno == ENXIO) continue;
+      if (hole >= 0) next = std::min<int64_t>(hole - in_offset_, end);
+    } else if (regular_ && errno == ENXIO) {
+      // A hole up to the end of the file, which need not be where it was.
+      int64_t available = 0;
+      if (!Available(&available)) return false;
+      done_ = std::max(done_, std::min(available, end));
+      return done_ == end;
+    }
+    // Without SEEK_DATA here (EINVAL), everything is data.
+    if (!CopyData(next)) return false;
+  }
+  return true;
+}
+
+bool RangeCopier::CopyData(int64_t end) {
+  if (in_kernel_ && CopyInKernel(end)) return true;
+  return ReadAndWrite(end);
+}
+
+// False when the kernel will not (EXDEV, EINVAL, ENOSYS, EOPNOTSUPP, ETXTBSY, EPERM of a sandbox),
+// and for every other error and the end of the input too: reading and writing then shows which of
+// the two files it is.
+bool RangeCopier::CopyInKernel(int64_t end) {
+  while (done_ < end) {
+    loff_t from = in_offset_ + done_;
+    loff_t to = out_offset_ + done_;
+    const ssize_t count = CopyFileRange(in_, &from, out_, &to, static_cast<size_t>(end - done_));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      in_kernel_ = false;
+      return false;
+    }
+    done_ += count;
+  }
+  return true;
+}
+
+bool RangeCopier::ReadAndWrite(int64_t end) {
+  if (buffer_ == nullptr) buffer_.reset(new (std::nothrow) char[kBuffer]);
+  if (buffer_ == nullptr) return Fail(ENOMEM, true);
+  while (done_ < end) {
+    // Pieces end where blocks of the output do.
+    const int64_t room = kBuffer - (out_offset_ + done_) % kBuffer;
+    const ssize_t count = pread(in_, buffer_.get(), std::min(room, end - done_), in_offset_ + done_);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Fail(errno, true);
+    if (count == 0) return false;
+    if (!WriteSparse(buffer_.get(), count)) return false;
+    done_ += count;
+  }
+  return true;
+}
+
+bool RangeCopier::WriteSparse(const char* bytes, int64_t length) {
+  const int64_t offset = out_offset_ + done_;
+  int64_t from = 0;
+  for (int64_t at = 0; at < length;) {
+    const int64_t next = std::min(length, at + kBlock - (offset + at) % kBlock);
+    if (IsZero(bytes + at, next - at)) {
+      if (!Write(bytes + from, at - from, offset + from)) return false;
+      from = next;
+    }
+    at = next;
+  }
+  return Write(bytes + from, length - from, offset + from);
+}
+
+bool RangeCopier::Write(const char* bytes, int64_t length, int64_t offset) {
+  for (int64_t written = 0; written < length;) {
+    const ssize_t count = pwrite(out_, bytes + written, length - written, offset + written);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Fail(errno, false);
+    // A regular file takes at least a byte, or says why not.
+    if (count == 0) return Fail(EIO, false);
+    written += count;
+  }
+  return true;
+}
+
+bool RangeCopier::Fail(int error, bool reading) {
+  error_ = error;
+  reading_ = reading;
+  return false;
+}
+
+#endif
