@@ -46,7 +46,7 @@ export async function copyRange(
   checkRange(target.position, length);
   throwIfAborted(options.signal);
   if (source.size !== undefined && from + length > source.size) {
-    throw truncated(source, from, length, Math.max(0, source.size - from));
+    throw endsEarly(source, from, length, Math.max(0, source.size - from));
   }
   const behind = fileBehind(source, from);
   const copy = target.fresh ? loadAddon().addon?.copyRange : undefined;
@@ -98,7 +98,7 @@ async function copyFile(
     );
     if (result.errno !== 0) throw failure(result, source, target);
     done += result.copied;
-    if (result.copied < step) throw truncated(source, from, length, done);
+    if (result.copied < step) throw endsEarly(source, from, length, done);
     onProgress?.({ position: from + done, total: source.size });
   }
 }
@@ -144,7 +144,7 @@ async function copyBytes(
       throw ioError(error, 'write', target.path);
     }
     done += count;
-    if (count < piece.length) throw truncated(source, from, length, done);
+    if (count < piece.length) throw endsEarly(source, from, length, done);
     onProgress?.({ position: from + done, total: source.size });
     // A source that waits for nothing, and zeros that are left out, would keep timers from running.
     unyielded += count;
@@ -155,7 +155,13 @@ async function copyBytes(
   }
 }
 
-function truncated(source: ByteSource, from: number, length: number, done: number): FormatError {
+/** The error for a source that has fewer bytes than it had. */
+export function endsEarly(
+  source: ByteSource,
+  from: number,
+  length: number,
+  done: number,
+): FormatError {
   return new FormatError('E_TRUNCATED', `${source.name} ends inside what is copied from it`, {
     offset: from + done,
     expected: `${length} bytes from ${from}`,

@@ -87,7 +87,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   }
 
   /** Passes over so many bytes without writing them: they read as zeros. */
-  hole(length: number): void {
+  async hole(length: number): Promise<void> {
     checkRange(this.#position, length);
     this.#position += length;
     this.#size = Math.max(this.#size, this.#position);

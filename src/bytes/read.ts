@@ -1,3 +1,4 @@
+import { FormatError } from '../errors.js';
 import { abortable } from './abort.js';
 import type { ByteSource } from './source.js';
 
@@ -16,4 +17,61 @@ export async function readUpTo(
     done += count;
   }
   return done;
+}
+
+/**
+ * Fills `target` from `position`.
+ * @throws FormatError `E_TRUNCATED` naming `what` when the source ends before that.
+ */
+export async function readFully(
+  source: ByteSource,
+  target: Uint8Array,
+  position: number,
+  what: string,
+  path?: string,
+): Promise<void> {
+  const count = await readUpTo(source, target, position);
+  if (count === target.length) return;
+  throw new FormatError('E_TRUNCATED', `the file ends inside ${what}`, {
+    offset: position + count,
+    path,
+    expected: `${target.length} bytes from ${position}`,
+    actual: String(count),
+  });
+}
+
+/**
+ * Reads `length` bytes, which the caller has checked against a limit; nothing is allocated for
+ * bytes that a source of known size does not have.
+ * @throws FormatError `E_TRUNCATED`
+ */
+export async function readExactly(
+  source: ByteSource,
+  position: number,
+  length: number,
+  what: string,
+  path?: string,
+): Promise<Buffer<ArrayBuffer>> {
+  if (source.size !== undefined && position + length > source.size) {
+    throw new FormatError('E_TRUNCATED', `the file ends inside ${what}`, {
+      offset: Math.min(position, source.size),
+      path,
+      expected: `${length} bytes from ${position}`,
+      actual: `a file of ${source.size} bytes`,
+    });
+  }
+  if (source.size !== undefined) {
+    const target = Buffer.allocUnsafeSlow(length);
+    await readFully(source, target, position, what, path);
+    return target;
+  }
+  // The size is not known: memory grows with the bytes that are really there.
+  const pieces: Buffer[] = [];
+  for (let done = 0; done < length; ) {
+    const piece = Buffer.allocUnsafeSlow(Math.min(length - done, 1024 * 1024));
+    await readFully(source, piece, position + done, what, path);
+    pieces.push(piece);
+    done += piece.length;
+  }
+  return Buffer.concat(pieces);
 }

@@ -203,6 +203,8 @@ export class SliceSource implements ByteSource {
     readonly parent: ByteSource,
     readonly start: number,
     length?: number,
+    /** Whether closing the window closes the other source. Default true. */
+    readonly closesParent = true,
   ) {
     this.name = parent.name;
     this.seekable = parent.seekable;
@@ -219,7 +221,7 @@ export class SliceSource implements ByteSource {
   }
 
   close(): Promise<void> {
-    return this.parent.close();
+    return this.closesParent ? this.parent.close() : Promise.resolve();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

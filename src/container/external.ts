@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -9,7 +9,9 @@ export type ExternalKind = 'bzip2' | 'xz' | 'zstd' | 'lzop' | 'lz4';
 
 export interface ExternalProgram {
   readonly program: string;
+  /** To decompress, and to compress. */
   readonly args: readonly string[];
+  readonly compress: readonly string[];
   /** The Debian package that has it. */
   readonly package: string;
 }
@@ -19,11 +21,16 @@ export interface ExternalProgram {
  * memory is limited here: its format lets a file ask for 4 GiB (zstd's own limit is 128 MiB).
  */
 export const EXTERNAL: Readonly<Record<ExternalKind, ExternalProgram>> = {
-  bzip2: { program: 'bzip2', args: ['-dc'], package: 'bzip2' },
-  xz: { program: 'xz', args: ['-dc', '--memlimit-decompress=1GiB'], package: 'xz-utils' },
-  zstd: { program: 'zstd', args: ['-dcq'], package: 'zstd' },
-  lzop: { program: 'lzop', args: ['-dc', '--ignore-warn'], package: 'lzop' },
-  lz4: { program: 'lz4', args: ['-dcq'], package: 'lz4' },
+  bzip2: { program: 'bzip2', args: ['-dc'], compress: ['-c'], package: 'bzip2' },
+  xz: {
+    program: 'xz',
+    args: ['-dc', '--memlimit-decompress=1GiB'],
+    compress: ['-c', '-3'],
+    package: 'xz-utils',
+  },
+  zstd: { program: 'zstd', args: ['-dcq'], compress: ['-cq'], package: 'zstd' },
+  lzop: { program: 'lzop', args: ['-dc', '--ignore-warn'], compress: ['-c'], package: 'lzop' },
+  lz4: { program: 'lz4', args: ['-dcq'], compress: ['-cq'], package: 'lz4' },
 };
 
 /** How much of what a program says on standard error is kept. */
@@ -41,34 +48,18 @@ export interface Piped {
 }
 
 /**
- * Starts a program that decompresses `input`. It gets an environment without its own variables
- * (XZ_OPT, LZOP and the like), so that it does the same everywhere.
+ * Starts a program that decompresses `input`.
  *
  * @param start where the compressed data begins in its file, for errors: the program names no place
  * @throws UnsupportedError `E_PROGRAM_MISSING`; IoError when it cannot be started
  */
 export async function pipeThrough(
-  { program, args, package: debianPackage }: ExternalProgram,
+  external: ExternalProgram,
   input: AsyncGenerator<Uint8Array>,
   name: string,
   start: number,
 ): Promise<Piped> {
-  const child = spawn(program, args, {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C' },
-    windowsHide: true,
-  });
-  const ended = endOf(child);
-  try {
-    await once(child, 'spawn');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw ioError(error, 'start', program);
-    throw new UnsupportedError(
-      'E_PROGRAM_MISSING',
-      `${name} needs the program '${program}', which is not installed; on Debian: apt-get install ${debianPackage}`,
-      { cause: error },
-    );
-  }
+  const { child, ended } = await startProgram(external, external.args, name);
   const complaint = collect(child.stderr);
   const feed = Readable.from(input);
   let feedError: unknown;
@@ -81,11 +72,15 @@ export async function pipeThrough(
   const failure = (status: string, cause?: unknown): SpaprHtabError =>
     feedError instanceof SpaprHtabError
       ? feedError
-      : new FormatError('E_COMPRESSED', `the ${program} data of ${name} cannot be decompressed`, {
-          offset: start,
-          actual: `${status}${complaint.text() === '' ? '' : `: ${complaint.text()}`}`,
-          cause: feedError ?? cause,
-        });
+      : new FormatError(
+          'E_COMPRESSED',
+          `the ${external.program} data of ${name} cannot be decompressed`,
+          {
+            offset: start,
+            actual: `${status}${complaint.text() === '' ? '' : `: ${complaint.text()}`}`,
+            cause: feedError ?? cause,
+          },
+        );
   return {
     output: child.stdout,
     check: async () => {
@@ -107,6 +102,43 @@ export async function pipeThrough(
   };
 }
 
+/** A program that runs, between two pipes. */
+export interface Started {
+  readonly child: ChildProcessWithoutNullStreams;
+  /** Resolves when it is gone and its output was taken, to how it ended; never rejects. */
+  readonly ended: Promise<string>;
+}
+
+/**
+ * Starts a program, without its own variables in its environment (XZ_OPT, LZOP and the like), so
+ * that it does the same everywhere.
+ * @param name what needs it, for messages
+ * @throws UnsupportedError `E_PROGRAM_MISSING`; IoError when it cannot be started
+ */
+export async function startProgram(
+  { program, package: debianPackage }: ExternalProgram,
+  args: readonly string[],
+  name: string,
+): Promise<Started> {
+  const child = spawn(program, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C' },
+    windowsHide: true,
+  });
+  const ended = endOf(child);
+  try {
+    await once(child, 'spawn');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw ioError(error, 'start', program);
+    throw new UnsupportedError(
+      'E_PROGRAM_MISSING',
+      `${name} needs the program '${program}', which is not installed; on Debian: apt-get install ${debianPackage}`,
+      { cause: error },
+    );
+  }
+  return { child, ended };
+}
+
 /** Resolves when the program is gone and its output was taken; never rejects. */
 function endOf(child: ChildProcess): Promise<string> {
   return new Promise((resolve) => {
@@ -118,7 +150,7 @@ function endOf(child: ChildProcess): Promise<string> {
 }
 
 /** Keeps the beginning of what is said, and reads the rest so that the program does not wait. */
-function collect(stream: Readable): { text(): string } {
+export function collect(stream: Readable): { text(): string } {
   let kept = Buffer.alloc(0);
   stream.on('data', (bytes: Buffer) => {
     const room = STDERR_LIMIT - kept.length;

@@ -13,7 +13,7 @@ export interface CompressionLayer {
 }
 
 /** The header of a libvirt save image; XML and cookie only where they were asked for. */
-export interface LibvirtLayer extends Omit<LibvirtHeader, 'xml' | 'cookie'> {
+export interface LibvirtLayer extends Omit<LibvirtHeader, 'xml' | 'cookie' | 'bytes'> {
   readonly kind: 'libvirt';
   readonly offset: number;
   readonly xml?: string;
@@ -56,7 +56,7 @@ export interface SnapshotSummary {
 }
 
 export function libvirtLayer(offset: number, header: LibvirtHeader, full: boolean): LibvirtLayer {
-  const { xml, cookie, ...facts } = header;
+  const { xml, cookie, bytes: _, ...facts } = header;
   return { kind: 'libvirt', offset, ...facts, ...(full ? { xml, cookie } : {}) };
 }
 

@@ -1,10 +1,10 @@
+import { readExactly } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, LimitError, UnsupportedError } from '../errors.js';
-import { readExactly } from './read.js';
 
 /** Bytes of the header, and the place of its fields (qemu_saveimage_format.h, libvirt). */
-const HEADER_LENGTH = 92;
-const FIELD = {
+export const HEADER_LENGTH = 92;
+export const FIELD = {
   magic: 0,
   version: 16,
   dataLength: 20,
@@ -13,7 +13,7 @@ const FIELD = {
   cookieOffset: 32,
 } as const;
 
-const MAGIC_COMPLETE = 'LibvirtQemudSave';
+export const MAGIC_COMPLETE = 'LibvirtQemudSave';
 const MAGIC_PARTIAL = 'LibvirtQemudPart';
 const MAX_VERSION = 2;
 
@@ -21,9 +21,13 @@ const MAX_VERSION = 2;
 export const MAX_LIBVIRT_DATA = 64 * 1024 * 1024;
 
 /** By the number in the header (qemu_saveimage.h, libvirt 11.3). */
-const FORMATS = ['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'sparse'] as const;
+export const LIBVIRT_FORMATS = ['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'sparse'] as const;
 
-export type LibvirtFormat = (typeof FORMATS)[number];
+export type LibvirtFormat = (typeof LIBVIRT_FORMATS)[number];
+
+export function isLibvirtFormat(name: string): name is LibvirtFormat {
+  return (LIBVIRT_FORMATS as readonly string[]).includes(name);
+}
 
 /** The header of a libvirt save image, as plain data. Offsets are positions in the file. */
 export interface LibvirtHeader {
@@ -46,6 +50,8 @@ export interface LibvirtHeader {
   readonly xml: string;
   /** The hypervisor driver's own XML, if there is one. */
   readonly cookie: string | null;
+  /** The header and all data behind it, as they stand in the file: up to the stream. */
+  readonly bytes: Buffer;
 }
 
 const PATH = 'libvirt header';
@@ -98,6 +104,7 @@ export async function readLibvirtHeader(source: ByteSource, start = 0): Promise<
     streamOffset: start + HEADER_LENGTH + dataLength,
     xml: untilNul(data.subarray(0, xmlEnd)),
     cookie: cookieOffset === 0 ? null : untilNul(data.subarray(cookieOffset)),
+    bytes: Buffer.concat([header, data]),
   };
 }
 
@@ -117,12 +124,12 @@ function orderOf(header: Buffer, start: number): 'little' | 'big' {
 /** Version 1 is older than compression: whatever the field holds, the stream is stored raw. */
 function formatOf(version: number, value: number, start: number): LibvirtFormat {
   if (version === 1) return 'raw';
-  const format = FORMATS[value];
+  const format = LIBVIRT_FORMATS[value];
   if (format !== undefined) return format;
   throw new UnsupportedError('E_UNSUPPORTED', 'this format of the save image is not known', {
     offset: start + FIELD.format,
     path: PATH,
-    expected: FORMATS.map((name, index) => `${index} (${name})`).join(', '),
+    expected: LIBVIRT_FORMATS.map((name, index) => `${index} (${name})`).join(', '),
     actual: String(value),
   });
 }

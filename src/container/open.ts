@@ -1,3 +1,4 @@
+import { readUpTo } from '../bytes/read.js';
 import { type ByteSource, RETAINED_HEAD, SliceSource } from '../bytes/source.js';
 import {
   AbortedError,
@@ -14,7 +15,6 @@ import { readLibvirtHeader } from './libvirt.js';
 import { readQcow2Header } from './qcow2-header.js';
 import { type Qcow2Snapshot, readQcow2Snapshots } from './qcow2-snapshots.js';
 import { Qcow2VmStateSource } from './qcow2-vmstate.js';
-import { readUpTo } from './read.js';
 import { chooseSnapshot } from './snapshot.js';
 import { REFUSALS, SNIFF_LENGTH, sniffContainer } from './sniff.js';
 import { type SpoolOptions, spool } from './spool.js';
@@ -47,6 +47,8 @@ export interface OpenedContainer extends AsyncDisposable {
   readonly source: ByteSource;
   /** Position in {@link source} of its first byte. */
   readonly start: number;
+  /** The innermost libvirt image's header with its XML and cookie, as it stands in the file. */
+  readonly libvirt: Buffer | undefined;
   close(): Promise<void>;
 }
 
@@ -101,6 +103,7 @@ export async function inspectContainer(
     layers: walk.layers,
     source: walk.source,
     start: walk.start,
+    libvirt: walk.libvirt,
     close: () => walk.source.close(),
     [Symbol.asyncDispose]: () => walk.source.close(),
   };
@@ -110,6 +113,7 @@ export async function inspectContainer(
 class ContainerWalk {
   readonly layers: ContainerLayer[] = [];
   start: number;
+  libvirt: Buffer | undefined;
 
   constructor(
     public source: ByteSource,
@@ -158,6 +162,7 @@ class ContainerWalk {
   async #libvirt(): Promise<boolean> {
     const header = await readLibvirtHeader(this.source, this.start);
     this.layers.push(libvirtLayer(this.start, header, this.options.xml === true));
+    this.libvirt = header.bytes;
     this.start = header.streamOffset;
     if (header.format === 'raw' || header.format === 'sparse') return true;
     await this.#decompress(header.format);

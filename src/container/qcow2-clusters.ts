@@ -1,7 +1,7 @@
+import { readExactly } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError } from '../errors.js';
 import { type Qcow2Header, SUBCLUSTERS } from './qcow2-header.js';
-import { readExactly } from './read.js';
 
 /**
  * What stands behind a run of guest bytes. `hostOffset` is a position in the image file. A zero run

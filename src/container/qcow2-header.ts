@@ -1,7 +1,7 @@
+import { readExactly, readUpTo } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, LimitError, UnsupportedError, UsageError } from '../errors.js';
 import { printable } from './printable.js';
-import { readExactly, readUpTo } from './read.js';
 
 export const QCOW2_MAGIC = 0x514649fb;
 

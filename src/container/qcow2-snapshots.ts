@@ -1,7 +1,7 @@
+import { readUpTo } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, LimitError } from '../errors.js';
 import { checkedNumber, QCOW2_LIMITS, type Qcow2Header } from './qcow2-header.js';
-import { readUpTo } from './read.js';
 
 /** An internal snapshot of a qcow2 image, as its table describes it. */
 export interface Qcow2Snapshot {

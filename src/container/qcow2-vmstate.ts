@@ -1,3 +1,4 @@
+import { readExactly, readFully } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, LimitError, throwIfAborted, UnsupportedError } from '../errors.js';
 import { printable } from './printable.js';
@@ -5,7 +6,6 @@ import { type Extent, Qcow2Clusters } from './qcow2-clusters.js';
 import { type ClusterDecoder, clusterDecoder } from './qcow2-compressed.js';
 import { QCOW2_LIMITS, type Qcow2Header, qcow2Refusal } from './qcow2-header.js';
 import type { Qcow2Snapshot } from './qcow2-snapshots.js';
-import { readExactly, readFully } from './read.js';
 
 const PATH = 'qcow2 VM state';
 const MAX_INT32 = 0x7fff_ffff;

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readUpTo } from '../bytes/read.js';
 import type { ProgressListener } from '../bytes/reader.js';
 import { type ByteSource, FileSource } from '../bytes/source.js';
 import { writeSparse } from '../bytes/write.js';
 import { ioError, LimitError, throwIfAborted } from '../errors.js';
-import { readUpTo } from './read.js';
 
 export interface SpoolOptions {
   /** Bytes that are copied at most. Default {@link DEFAULT_SPOOL_LIMIT}. */

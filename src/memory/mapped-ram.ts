@@ -3,7 +3,7 @@ import type { OperationOptions } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, throwIfAborted } from '../errors.js';
 import type { ByteOrder } from '../htab/block.js';
-import { type MappedRegion, TARGET_PAGE } from '../qevm/ram.js';
+import { bitmapBytes, type MappedRegion, TARGET_PAGE } from '../qevm/ram.js';
 
 /**
  * mapped-ram: a block's pages at fixed places of the file, and a bitmap of those that are there;
@@ -26,11 +26,6 @@ const SAMPLES = 64;
 
 export interface MappedOptions extends OperationOptions {
   readonly byteOrder: ByteOrder;
-}
-
-/** Bytes of the bitmap: whole words. */
-function bitmapBytes(usedLength: number): number {
-  return Math.ceil(pagesOf(usedLength) / (WORD_BYTES * 8)) * WORD_BYTES;
 }
 
 function pagesOf(usedLength: number): number {

@@ -56,6 +56,19 @@ export async function readConfiguration(reader: ByteReader): Promise<Configurati
   return { offset, length: reader.offset - offset, machine, capabilities, targetPageBits, uuid };
 }
 
+/**
+ * The machine type as the configuration element has it behind its type byte: u32 length, name.
+ * @throws RangeError for a name that the reader would refuse
+ */
+export function encodeMachineName(machine: string): Uint8Array {
+  const name = Buffer.from(machine, 'latin1');
+  if (name.length > MAX_MACHINE_NAME) throw new RangeError('the machine type name is too long');
+  const bytes = Buffer.alloc(4 + name.length);
+  bytes.writeUInt32BE(name.length);
+  name.copy(bytes, 4);
+  return bytes;
+}
+
 /** The name, without its prefix, of the subsection that stands next, which is not taken yet. */
 async function nextSubsection(reader: ByteReader): Promise<string | undefined> {
   if (!(await reader.tryEnsure(2)) || reader.peek() !== ELEMENT.SUBSECTION) return undefined;

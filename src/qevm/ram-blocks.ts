@@ -10,10 +10,14 @@ export const RAM_SECTION = 'ram';
 export const TARGET_PAGE = 4096;
 
 const MAX_BLOCKS = 65536;
-const MAPPED_HEADER_BYTES = 28;
+const MAPPED_VERSION = 1;
+/** u32 version, then page size, bitmap offset and pages offset as u64, all big-endian. */
+export const MAPPED_HEADER_BYTES = 28;
 
 /** Where mapped-ram keeps a block's pages. Positions are absolute in the file. */
 export interface MappedRegion {
+  /** Where its header stands, of {@link MAPPED_HEADER_BYTES} bytes. */
+  readonly headerOffset: number;
   readonly pageSize: number;
   readonly bitmapOffset: number;
   readonly pagesOffset: number;
@@ -132,10 +136,10 @@ async function readMapped(
   await reader.ensure(MAPPED_HEADER_BYTES, what);
   const offset = reader.offset;
   const version = reader.u32();
-  if (version !== 1) {
+  if (version !== MAPPED_VERSION) {
     throw new UnsupportedError('E_UNSUPPORTED', `${what} has an unknown version`, {
       offset,
-      expected: '1',
+      expected: String(MAPPED_VERSION),
       actual: String(version),
     });
   }
@@ -144,7 +148,7 @@ async function readMapped(
   const pagesOffset = readNumber(reader, 'pages offset');
   // QEMU 11.1 writes zeros for blocks that x-ignore-shared leaves out.
   if (bitmapOffset === 0 && pagesOffset === 0) return undefined;
-  const bitmapEnd = bitmapOffset + Math.ceil(usedLength / TARGET_PAGE / 64) * 8;
+  const bitmapEnd = bitmapOffset + bitmapBytes(usedLength);
   const apart = bitmapOffset >= reader.offset && pagesOffset >= bitmapEnd;
   if (pageSize !== TARGET_PAGE || !apart || pagesOffset % TARGET_PAGE !== 0) {
     throw new FormatError('E_RAM', `${what} makes no sense`, {
@@ -153,7 +157,22 @@ async function readMapped(
       actual: `pages of ${pageSize} at ${pagesOffset}, bitmap at ${bitmapOffset}`,
     });
   }
-  return { pageSize, bitmapOffset, pagesOffset };
+  return { headerOffset: offset, pageSize, bitmapOffset, pagesOffset };
+}
+
+/** Writes the header of a region that stands at these places. */
+export function encodeMappedHeader(bitmapOffset: number, pagesOffset: number): Uint8Array {
+  const bytes = Buffer.alloc(MAPPED_HEADER_BYTES);
+  bytes.writeUInt32BE(MAPPED_VERSION, 0);
+  bytes.writeBigUInt64BE(BigInt(TARGET_PAGE), 4);
+  bytes.writeBigUInt64BE(BigInt(bitmapOffset), 12);
+  bytes.writeBigUInt64BE(BigInt(pagesOffset), 20);
+  return bytes;
+}
+
+/** Bytes of the bitmap of a block: a bit for each page, in words of 64. */
+export function bitmapBytes(usedLength: number): number {
+  return Math.ceil(usedLength / TARGET_PAGE / 64) * 8;
 }
 
 function readNumber(reader: ByteReader, what: string): number {

@@ -2,6 +2,9 @@ import type { ByteReader } from '../bytes/reader.js';
 import { FormatError, UnsupportedError } from '../errors.js';
 import type { PayloadContext } from './elements.js';
 import {
+  bitmapBytes,
+  encodeMappedHeader,
+  MAPPED_HEADER_BYTES,
   type MappedRegion,
   RAM_SECTION,
   type RamBlock,
@@ -10,7 +13,15 @@ import {
   takeName,
 } from './ram-blocks.js';
 
-export { type MappedRegion, RAM_SECTION, type RamBlock, TARGET_PAGE };
+export {
+  bitmapBytes,
+  encodeMappedHeader,
+  MAPPED_HEADER_BYTES,
+  type MappedRegion,
+  RAM_SECTION,
+  type RamBlock,
+  TARGET_PAGE,
+};
 
 /** Low bits of each u64 word; the rest is an offset within a RAM block (RAM_SAVE_FLAG_*). */
 export const RAM_FLAG = {

@@ -287,7 +287,7 @@ test('any ranges, holes and offsets: the same file with the addon and without, a
       const run = async (file: AtomicFile, source: ByteSource): Promise<void> => {
         for (const step of clamped) {
           if (step.type === 'copy') await file.copy(source, step.from, step.length);
-          else if (step.type === 'hole') file.hole(step.length);
+          else if (step.type === 'hole') await file.hole(step.length);
           else if (step.type === 'bytes') await file.append(pattern(step.length));
           else await file.copyTo(step.to, source, step.from, step.length);
         }
@@ -314,7 +314,7 @@ describe.each(BOTH)('%s', (_, on) => {
     const { bytes, allocated } = await made(await openFile(input), async (file, source) => {
       await file.append(Buffer.from('x'));
       await file.copy(source, 0, 64 * MIB);
-      file.hole(10 * MIB);
+      await file.hole(10 * MIB);
     });
     expect(bytes.length).toBe(1 + 74 * MIB);
     expect(bytes.subarray(1, 1 + 64 * MIB).equals(readFileSync(input))).toBe(true);
@@ -331,7 +331,7 @@ describe.each(BOTH)('%s', (_, on) => {
     const output = scratchFile('large');
     await using source = await openFile(input);
     await using file = await AtomicFile.create(output);
-    file.hole(2 ** 32 - 17);
+    await file.hole(2 ** 32 - 17);
     // Without the addon holes are read: a range that is not all of it.
     const [from, length] = on ? [0, 2 ** 33 + 10 * MIB] : [2 ** 33 - MIB, 3 * MIB];
     await file.copy(source, from, length);
@@ -520,7 +520,7 @@ describe('sources that are no files', () => {
     pattern(5000).copy(input, Math.floor(input.length / 2));
     const from = 600;
     const { bytes, allocated } = await made(pipe(input, size), async (file, source) => {
-      file.hole(12_345);
+      await file.hole(12_345);
       await file.copy(source, from, input.length - from);
     });
     expect(bytes.subarray(12_345).equals(input.subarray(from))).toBe(true);

@@ -36,12 +36,12 @@ describe('size', () => {
   test('what was written, passed over, or truncated', async () => {
     await using file = await AtomicFile.create(target);
     await file.append(Buffer.from('abc'));
-    file.hole(2);
+    await file.hole(2);
     expect(file.position).toBe(5);
     await file.append(Buffer.from('d'));
     await file.write(Buffer.from('B'), 1);
     await file.write(Buffer.alloc(0), 100);
-    file.hole(3);
+    await file.hole(3);
     await file.commit();
     expect(readFileSync(target, 'latin1')).toBe('aBc\0\0d\0\0\0');
   });

@@ -10,7 +10,8 @@ const read = (bytes: Uint8Array, start = 0) => readLibvirtHeader(new BufferSourc
 describe('readLibvirtHeader', () => {
   test.each(['little', 'big'] as const)('%s-endian', async (byteOrder) => {
     const image = makeLibvirt({ byteOrder, cookie: '<c/>', format: 5, padding: 100 });
-    const header = await read(image);
+    const { bytes, ...header } = await read(image);
+    expect(bytes.equals(image)).toBe(true);
     expect(header).toEqual({
       byteOrder,
       version: 2,

@@ -18,6 +18,14 @@ class ByteByByte extends BufferSource {
   }
 }
 
+/** What a header right in front of its bitmap says. */
+const regionAt = (bitmapOffset: number, pagesOffset: number) => ({
+  headerOffset: bitmapOffset - 28,
+  pageSize: PAGE,
+  bitmapOffset,
+  pagesOffset,
+});
+
 const ORDERS = ['little', 'big'] as const;
 const content = { 0: pageOf(1), 1: pageOf(2), 9: pageOf(3), 63: pageOf(4), 64: pageOf(5) };
 
@@ -95,7 +103,7 @@ describe('mapped-ram', () => {
   test('the bits behind the last page tell the order alone', async () => {
     for (const order of ORDERS) {
       const guest = mappedGuest(70, { 64: Buffer.alloc(PAGE) }, { order });
-      const region = { pageSize: PAGE, bitmapOffset: guest.bitmapAt, pagesOffset: guest.pagesAt };
+      const region = regionAt(guest.bitmapAt, guest.pagesAt);
       const source = new BufferSource(guest.bytes);
       expect(await detectBitmapOrder(source, region, 70 * PAGE)).toBe(order);
     }
@@ -104,7 +112,7 @@ describe('mapped-ram', () => {
   test('where both readings agree, nothing is told and nothing needs to be', async () => {
     const all = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [i, pageOf(i + 1)]));
     const { bytes, bitmapAt, pagesAt } = mappedGuest(64, all);
-    const region = { pageSize: PAGE, bitmapOffset: bitmapAt, pagesOffset: pagesAt };
+    const region = regionAt(bitmapAt, pagesAt);
     const source = new BufferSource(bytes);
     expect(await detectBitmapOrder(source, region, 64 * PAGE)).toBeUndefined();
     const { content: got } = await read(source);

@@ -1,0 +1,113 @@
+import { readFile } from 'node:fs/promises';
+import {
+  IoError,
+  type RewriteOptions,
+  type RewriteResult,
+  rewrite,
+  type Wrapping,
+} from '../index.js';
+import { type InputArguments, inputOf, withInput } from './input.js';
+import { standardOutput } from './stdout.js';
+import { count, printable, size } from './text.js';
+
+export interface RewriteArguments
+  extends Omit<InputArguments, 'from' | 'fromEndian'>,
+    Pick<
+      RewriteOptions,
+      | 'likeKernel'
+      | 'boltedOnly'
+      | 'compact'
+      | 'machine'
+      | 'container'
+      | 'compress'
+      | 'allowOtherOrder'
+      | 'allowRadix'
+      | 'force'
+    > {
+  readonly output: string;
+  readonly htab?: string;
+  readonly htabFrom?: 'kernel' | 'section' | 'image' | 'archive' | 'snapshot';
+  readonly htabEndian?: 'little' | 'big';
+  readonly xml?: string;
+  readonly running?: boolean;
+  readonly paused?: boolean;
+}
+
+/** `spapr-htab rewrite`: what was done goes to stderr when the output is stdout. */
+export async function runRewrite(
+  input: string,
+  args: RewriteArguments,
+  signal: AbortSignal,
+): Promise<void> {
+  const toStdout = args.output === '-';
+  const output = toStdout ? standardOutput() : args.output;
+  const { likeKernel, boltedOnly, compact, machine, container, compress, order } = args;
+  const { allowOtherOrder, allowRadix, force } = args;
+  const xml = args.xml === undefined ? undefined : await readText(args.xml);
+  const running = args.running ? true : args.paused ? false : undefined;
+  const { order: _, ...inputArguments } = args;
+  const done = await withInput(inputArguments, signal, ({ snapshot, offset, ...operation }) =>
+    rewrite(inputOf(input), output, {
+      snapshot,
+      offset,
+      spoolLimit: operation.spoolLimit,
+      signal: operation.signal,
+      onProgress: operation.onProgress,
+      htab: args.htab === undefined ? undefined : inputOf(args.htab),
+      htabOptions: { from: args.htabFrom, byteOrder: args.htabEndian },
+      ...{ order, likeKernel, boltedOnly, compact, machine, container, compress },
+      ...{ xml, running, allowOtherOrder, allowRadix, force },
+    }),
+  );
+  const out = toStdout ? process.stderr : process.stdout;
+  if (args.json) {
+    out.write(`${JSON.stringify({ output: args.output, ...done })}\n`);
+    return;
+  }
+  for (const warning of done.warnings) {
+    process.stderr.write(`warning: ${printable(warning.message)}\n`);
+  }
+  const lines = [`${args.output}: ${wrapped(done.wrapping.after)}, ${size(done.bytes.after)}`];
+  lines.push(...changes(done));
+  out.write(`${lines.map(printable).join('\n')}\n`);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new IoError('E_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function wrapped({ container, format }: Wrapping): string {
+  const name = container === 'raw' ? 'raw stream' : 'libvirt image';
+  return format === 'none' ? name : `${name}, ${format}`;
+}
+
+function changes({ identical, machine, hpt, rehashed }: RewriteResult): string[] {
+  if (identical) return ['  the same as the input, byte for byte'];
+  const lines: string[] = [];
+  if (machine.before !== machine.after)
+    lines.push(`  machine: ${machine.before}, now ${machine.after}`);
+  if (hpt !== undefined && hpt.before !== hpt.after) {
+    const { before, after } = hpt;
+    lines.push(`  HPT before: ${figures(before)}`, `  HPT after:  ${figures(after)}`);
+    const saved = before.bytes - after.bytes;
+    if (saved > 0) {
+      const percent = Math.round((100 * saved) / before.bytes);
+      lines.push(`  saved: ${size(saved)} of ${size(before.bytes)} (${percent} %)`);
+    }
+  }
+  if (rehashed !== undefined) {
+    const { bolted, kept, dropped } = rehashed;
+    lines.push(`  rehashed: ${bolted} bolted, ${kept} others kept, ${dropped} dropped`);
+  }
+  return lines;
+}
+
+function figures(hpt: NonNullable<RewriteResult['hpt']>['before']): string {
+  if (hpt.radix) return `none (radix), -1 in ${count(hpt.parts, 'part')}`;
+  const entries = `${hpt.entries} ${hpt.entries === 1 ? 'entry' : 'entries'}`;
+  return `order ${hpt.order}, ${entries} in ${count(hpt.blocks, 'block')}, ${count(hpt.parts, 'part')}, ${size(hpt.bytes)}`;
+}
