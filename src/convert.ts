@@ -6,7 +6,8 @@ import { formatOfPath, HPT_FORMATS, type HptFormat, type InputFormat } from './f
 import { boltedOnly } from './htab/bolted.js';
 import { canonical } from './htab/canonical.js';
 import { writeImage } from './htab/image.js';
-import type { HtabItem, HtabItems } from './htab/items.js';
+import type { HtabItems } from './htab/items.js';
+import { Tally } from './htab/tally.js';
 import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 
 export interface ConvertOptions extends OpenOptions, Pick<EncodeOptions, 'markParts'> {
@@ -126,29 +127,6 @@ function transformed(hpt: HptInput, to: HptFormat, options: ConvertOptions): Hta
     });
   }
   return options.boltedOnly ? boltedOnly(items) : items;
-}
-
-/** Counts what passes by. */
-class Tally {
-  order: number | undefined;
-  radix = false;
-  parts = 0;
-  blocks = 0;
-  valid = 0;
-  bytes = 0;
-
-  async *count(items: HtabItems): AsyncGenerator<HtabItem> {
-    for await (const item of items) {
-      if (item.type === 'order') this.order = item.order;
-      else if (item.type === 'no-hpt') this.radix = true;
-      else if (item.type === 'part') this.parts++;
-      else if (item.type === 'blocks') {
-        this.blocks += item.batch.count;
-        this.valid += (item.batch.bytes.length - 8 * item.batch.count) / 16;
-      }
-      yield item;
-    }
-  }
 }
 
 function result(

@@ -77,8 +77,11 @@ export function containerOptions(options: OpenOptions): ContainerOptions {
 }
 
 /** A source that can be read anywhere: the same, or a temporary copy of at most `spoolLimit`. */
-export async function seekable(source: ByteSource, options: OpenOptions): Promise<ByteSource> {
-  const { spool: allowed } = containerOptions(options);
+export async function seekable(
+  source: ByteSource,
+  { signal, spoolLimit, onProgress }: Pick<OpenOptions, 'signal' | 'spoolLimit' | 'onProgress'>,
+): Promise<ByteSource> {
+  const { spool: allowed } = containerOptions({ signal, spoolLimit, onProgress });
   if (source.seekable || allowed !== undefined) return spool(source, allowed);
   await source.close();
   throw new UsageError(
@@ -142,10 +145,7 @@ function tellByteOrder(head: Head, options: OpenOptions): ByteOrder {
   return verdict.byteOrder;
 }
 
-interface HptInputState {
-  readonly layers: readonly ContainerLayer[];
-  readonly source: ByteSource;
-  readonly start: number;
+interface HptInputState extends Pick<OpenedContainer, 'layers' | 'source' | 'start' | 'libvirt'> {
   readonly format: InputFormat;
   readonly byteOrder: ByteOrder | undefined;
   readonly options: OpenOptions;
@@ -162,6 +162,8 @@ export class HptInput implements AsyncDisposable {
   #source: ByteSource;
   /** Where the data begins in `source`. */
   readonly start: number;
+  /** The innermost libvirt image's header with its XML and cookie, as it stands in the file. */
+  readonly libvirt: Buffer | undefined;
   /** What was found on the way, complete when `items` has come to its end. */
   readonly warnings: InputWarning[];
   #machine: string | undefined;
@@ -177,6 +179,7 @@ export class HptInput implements AsyncDisposable {
     this.warnings = state.layers.flatMap(layerWarnings);
     this.#source = state.source;
     this.start = state.start;
+    this.libvirt = state.libvirt;
     this.#options = state.options;
     this.#head = state.head;
   }

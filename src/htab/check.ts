@@ -23,9 +23,9 @@ export type FindingCode =
 export interface TableFinding {
   readonly code: FindingCode;
   /**
-   * `error`: KVM refuses to load it, and a hypervisor never lets a guest make it. `warning`: a
-   * guest can make it, as none checks that (H_ENTER of KVM and of QEMU), but Linux does not; in a
-   * table of Linux it means damage.
+   * `error`: KVM refuses to load it, or no lookup can find it. `warning`: strange, but it works. A
+   * misplaced or repeated entry can be a guest's own doing, as H_ENTER of neither KVM nor QEMU
+   * looks for that; Linux makes none.
    */
   readonly severity: 'error' | 'warning';
   /** Entries. One entry counts for one kind at most. */
@@ -67,8 +67,8 @@ const TEXTS: Record<FindingCode, [TableFinding['severity'], string]> = {
   'page-size': ['error', 'with a page size that does not exist; KVM refuses to load that'],
   'segment-size': ['error', 'with a reserved segment size; KVM refuses to load that'],
   misplaced: [
-    'warning',
-    'in another group of slots than the hash says, where no lookup finds it; unless the guest is a strange one, the table is damaged or has another order',
+    'error',
+    'in another group of slots than the hash says, where no lookup finds it: the table is damaged, or has another order',
   ],
   duplicate: ['warning', 'for a page that another entry maps as well'],
 };

@@ -66,22 +66,9 @@ export class HashPageTable {
    * @throws UnsupportedError `E_NO_HPT` for a radix guest; UsageError `E_ORDER_REQUIRED`
    */
   static async from(items: HtabItems, order?: number): Promise<HashPageTable> {
-    let table = order === undefined ? undefined : new HashPageTable(order);
-    let radix = false;
-    for await (const item of items) {
-      if (item.type === 'order') {
-        table = new HashPageTable(item.order);
-        radix = false;
-      } else if (item.type === 'no-hpt') {
-        radix = true;
-      } else if (item.type === 'blocks') {
-        if (table === undefined) throw orderRequired();
-        table.apply(item.batch);
-      }
-    }
-    if (radix) throw noHpt();
-    if (table === undefined) throw orderRequired();
-    return table;
+    const builder = new TableBuilder(order);
+    for await (const item of items) builder.add(item);
+    return builder.finish();
   }
 
   /**
@@ -237,9 +224,13 @@ export class HashPageTable {
     return true;
   }
 
-  /** What is stored, bit for bit, as one part of blocks without gaps counted. */
-  async *items(): AsyncGenerator<HtabItem> {
-    yield* this.#blocks('qemu', false, false);
+  /**
+   * What is stored, bit for bit, as one part of blocks without gaps counted: no framing of the same
+   * table is smaller.
+   * @param options.boltedOnly only the valid entries with the bolted bit. Default false: everything
+   */
+  async *items(options: { boltedOnly?: boolean } = {}): AsyncGenerator<HtabItem> {
+    yield* this.#blocks('qemu', false, options.boltedOnly ?? false);
   }
 
   /**
@@ -259,7 +250,7 @@ export class HashPageTable {
     yield { type: 'order', order: this.order, offset: 0 };
     yield { type: 'part', offset: 4 };
     const runs = new RunBuilder();
-    const wanted = (clean ? FLAG_VALID : 0) | (bolted ? FLAG_BOLTED : 0);
+    const wanted = bolted ? FLAG_VALID | FLAG_BOLTED : clean ? FLAG_VALID : 0;
     const scratch = new Uint8Array(HPTE_BYTES);
     let next = 0;
     for (const [index, bytes, at] of this.#stored()) {
@@ -278,6 +269,36 @@ export class HashPageTable {
     const batch = runs.take();
     if (batch !== undefined) yield { type: 'blocks', batch };
     yield { type: 'end', offset: 0 };
+  }
+}
+
+/** Builds a table from items that come one by one; see {@link HashPageTable.from}. */
+export class TableBuilder {
+  #table: HashPageTable | undefined;
+  #radix = false;
+
+  constructor(order?: number) {
+    if (order !== undefined) this.#table = new HashPageTable(order);
+  }
+
+  /** @throws UsageError `E_ORDER_REQUIRED`, FormatError `E_BLOCK_RANGE` */
+  add(item: HtabItem): void {
+    if (item.type === 'order') {
+      this.#table = new HashPageTable(item.order);
+      this.#radix = false;
+    } else if (item.type === 'no-hpt') {
+      this.#radix = true;
+    } else if (item.type === 'blocks') {
+      if (this.#table === undefined) throw orderRequired();
+      this.#table.apply(item.batch);
+    }
+  }
+
+  /** @throws UnsupportedError `E_NO_HPT`; UsageError `E_ORDER_REQUIRED` */
+  finish(): HashPageTable {
+    if (this.#radix) throw noHpt();
+    if (this.#table === undefined) throw orderRequired();
+    return this.#table;
   }
 }
 

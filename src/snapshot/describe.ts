@@ -1,6 +1,7 @@
 import type { ByteSource } from '../bytes/source.js';
 import { LimitError } from '../errors.js';
 import { Census, type HtabSummary } from '../htab/census.js';
+import type { HtabItem } from '../htab/items.js';
 import { SECTION_NAME } from '../htab/section.js';
 import type {
   Configuration,
@@ -46,6 +47,8 @@ export interface StreamInfo {
   readonly vmdesc: { readonly offset: number; readonly length: number } | undefined;
   /** Where the end mark stands; undefined when the walk could not get there. */
   readonly eof: number | undefined;
+  /** The section that ended the walk instead, as nothing tells its length. */
+  readonly opaque: { readonly name: string; readonly offset: number } | undefined;
   readonly sections: readonly SectionInfo[];
   readonly commands: readonly {
     readonly offset: number;
@@ -59,10 +62,15 @@ export interface StreamInfo {
   readonly warnings: readonly StreamWarning[];
 }
 
+export interface DescribeOptions extends StreamOptions {
+  /** Told of everything that the sections `spapr/htab` say, in stream order. Views: use at once. */
+  readonly onHtab?: ((item: HtabItem) => void) | undefined;
+}
+
 /** Walks a stream once and describes it. @throws what {@link readStream} throws */
 export async function describeStream(
   source: ByteSource,
-  options: StreamOptions = {},
+  options: DescribeOptions = {},
 ): Promise<StreamInfo> {
   const description = new Description(options.start ?? 0);
   const walkers = new Map<string, PayloadWalker<unknown>>([
@@ -73,7 +81,10 @@ export async function describeStream(
   for await (const event of readStream(source, { ...options, walkers })) {
     description.add(event);
     if (event.type === 'section' && event.section.name === SECTION_NAME) {
-      for await (const item of event.read(description.htab)) description.census.add(item);
+      for await (const item of event.read(description.htab)) {
+        description.census.add(item);
+        options.onHtab?.(item);
+      }
     }
   }
   return description.result();
@@ -91,6 +102,7 @@ class Description {
   #footers = false;
   #vmdesc: StreamInfo['vmdesc'];
   #eof: number | undefined;
+  #opaque: StreamInfo['opaque'];
   #parts = 0;
 
   constructor(readonly offset: number) {}
@@ -129,6 +141,7 @@ class Description {
         this.#warnings.push(event.warning);
         break;
       case 'opaque':
+        this.#opaque = { name: event.section.name, offset: event.offset };
         break;
     }
   }
@@ -168,6 +181,7 @@ class Description {
       footers: this.#footers,
       vmdesc: this.#vmdesc,
       eof: this.#eof,
+      opaque: this.#opaque,
       sections,
       commands: this.#commands,
       hpt,

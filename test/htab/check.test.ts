@@ -74,7 +74,7 @@ describe('checkTable', () => {
       ['not-valid', 'error', byte(0x10, 7)],
       ['page-size', 'error', byte(0x20, 14)],
       ['segment-size', 'error', byte(0xc0, 0)],
-      ['misplaced', 'warning', (index) => index ^ (8 * 128)],
+      ['misplaced', 'error', (index) => index ^ (8 * 128)],
     ];
     for (const [code, severity, spoil] of faults) {
       for (const places of [[2], [1, 5, 7]]) {
@@ -99,7 +99,7 @@ describe('checkTable', () => {
       const index = put(table, slotOf(one, 26), plainEntry(one));
       expect(brief(await checkTable(table))).toEqual([]);
       put(table, index, plainEntry({ ...one, secondary: !secondary }));
-      expect(brief(await checkTable(table))).toEqual([['misplaced', 'warning', 1, index]]);
+      expect(brief(await checkTable(table))).toEqual([['misplaced', 'error', 1, index]]);
     }
   });
 
@@ -228,7 +228,7 @@ describe('checkTable', () => {
         if (((known ^ place) & mask) >> (23n - base) !== 0n) misplaced.push(index);
       }
       expect(misplaced.length).toBe(98616);
-      expect(brief(result)).toEqual([['misplaced', 'warning', misplaced.length, misplaced[0]]]);
+      expect(brief(result)).toEqual([['misplaced', 'error', misplaced.length, misplaced[0]]]);
     });
 
     test('one wrong bit in the address of an entry is seen', async () => {
@@ -242,7 +242,7 @@ describe('checkTable', () => {
           bytes.writeBigUInt64BE(dw0 ^ (1n << bit));
           bytes.writeBigUInt64BE(dw1, 8);
           put(spoiled, index, bytes);
-          expect(brief(await checkTable(spoiled))).toEqual([['misplaced', 'warning', 1, index]]);
+          expect(brief(await checkTable(spoiled))).toEqual([['misplaced', 'error', 1, index]]);
         }
       }
     });
