@@ -13,6 +13,7 @@ const layers = {
   formats: ['bytes', 'htab', 'archive'],
   memory: ['bytes', 'qevm', 'htab', 'snapshot'],
   devices: ['bytes', 'qevm'],
+  rewrite: ['bytes', 'container', 'qevm', 'htab', 'snapshot'],
   fd: ['addon', 'bytes', 'htab'],
 };
 

@@ -19,6 +19,7 @@ export {
   type OperationOptions,
   type ProgressListener,
 } from './bytes/reader.js';
+export { type ByteSink, PipeSink } from './bytes/sink.js';
 export {
   BufferSource,
   type ByteSource,
@@ -167,6 +168,22 @@ export {
   type VmDescription,
 } from './qevm/vmdesc.js';
 export { type ExtractRamOptions, type ExtractRamResult, extractRam } from './ram.js';
+export type { HeaderEdits } from './rewrite/header.js';
+export type { HptEdits } from './rewrite/hpt.js';
+export {
+  OUTPUT_CONTAINERS,
+  OUTPUT_FORMATS,
+  type OutputContainer,
+  type OutputFormat,
+  type Wrapping,
+  type WrappingEdits,
+} from './rewrite/wrapping.js';
+export {
+  type HptFigures,
+  type RewriteOptions,
+  type RewriteResult,
+  rewrite,
+} from './rewrite.js';
 export {
   describeStream,
   type PartInfo,
@@ -174,3 +191,4 @@ export {
   type StreamInfo,
 } from './snapshot/describe.js';
 export { htabWalker, readSnapshotHtab, type SnapshotHtabOptions } from './snapshot/htab.js';
+export { type VerifyFinding, type VerifyReport, verify } from './verify.js';

@@ -13,6 +13,7 @@ import {
 import { containerRows, snapshotRows } from './containers.js';
 import { exitCodeOf } from './failure.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
+import { PLAIN } from './table.js';
 import { count, printable, size } from './text.js';
 
 export interface InfoArguments extends InputArguments {
@@ -113,8 +114,6 @@ function hptLine(hpt: HtabSummary): string {
   );
 }
 
-const PLAIN = { style: { head: [], border: [] }, chars: borderless() };
-
 function snapshotTable({ layers }: FileInfo): string[] {
   const rows = snapshotRows(layers);
   if (rows.length === 0) return [];
@@ -159,10 +158,4 @@ function sectionTable({ sections }: StreamInfo): string[] {
     table.push([s.id, printable(s.name), s.instance, s.version, s.offset, s.length, shown]);
   }
   return [table.toString(), ''];
-}
-
-function borderless(): Record<string, string> {
-  const names = ['top', 'bottom', 'left', 'right', 'mid', 'top-mid', 'top-left', 'top-right'];
-  const more = ['bottom-mid', 'bottom-left', 'bottom-right', 'left-mid', 'mid-mid', 'right-mid'];
-  return { ...Object.fromEntries([...names, ...more].map((name) => [name, ''])), middle: ' ' };
 }

@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { ConvertArguments } from './convert.js';
 import type { InfoArguments } from './info.js';
+import type { InputArguments } from './input.js';
 import type { RamArguments } from './ram.js';
+import type { RewriteArguments } from './rewrite.js';
 
 const { version } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -114,6 +116,78 @@ function program(signal: AbortSignal): Command {
     .action(async (file: string, options: RamArguments) => {
       const { runRam } = await import('./ram.js');
       await runRam(file, options, signal);
+    });
+
+  root
+    .command('verify')
+    .description('Check a snapshot or HPT file: structure, footers, counts, every entry.')
+    .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
+    .addOption(json)
+    .addOption(from)
+    .addOption(fromEndian)
+    .addOption(order)
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .action(async (file: string, options: InputArguments) => {
+      const { runVerify } = await import('./verify.js');
+      process.exitCode = await runVerify(file, options, signal);
+    });
+
+  root
+    .command('rewrite')
+    .description('Write a snapshot anew, with edits; what no edit touches stays the same bytes.')
+    .argument('<file>', "a snapshot, or '-' for standard input")
+    .requiredOption('-o, --output <file>', "the file to write, or '-' for standard output")
+    .option('--htab <file>', 'put this HPT in: blocks, section payloads, image or archive')
+    .addOption(
+      new Option('--htab-from <format>', 'what that is (default: told by its content)').choices([
+        'snapshot',
+        'kernel',
+        'section',
+        'image',
+        'archive',
+      ]),
+    )
+    .addOption(
+      new Option('--htab-endian <order>', 'byte order of its block headers').choices([
+        'little',
+        'big',
+      ]),
+    )
+    .option('--allow-other-order', "take an HPT of another order than the stream's")
+    .option('--allow-radix', 'take an HPT for a guest without one, or none for one with it')
+    .addOption(
+      new Option('--order <n>', 'rehash the HPT into a table of this order').argParser(integer(0)),
+    )
+    .option('--like-kernel', 'with --order: drop what is not bolted, as the kernel does')
+    .option('--bolted-only', 'keep the bolted entries only, as the kernel flag reads them')
+    .option('--compact', 'say the HPT once, in the smallest framing')
+    .option('--machine <name>', 'machine type for the configuration')
+    .addOption(
+      new Option('--container <kind>', 'what to write (default: as the input)').choices([
+        'raw',
+        'libvirt',
+      ]),
+    )
+    .addOption(
+      new Option('--compress <format>', 'how the stream is stored (default: as the input)').choices(
+        ['none', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'lz4', 'sparse'],
+      ),
+    )
+    .option('--xml <file>', "the domain's XML for a libvirt image (default: the one it has)")
+    .addOption(
+      new Option('--running', 'let libvirt start the guest after a restore').conflicts('paused'),
+    )
+    .option('--paused', 'let libvirt leave the guest paused after a restore')
+    .option('-f, --force', 'replace the output if it exists')
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (file: string, options: RewriteArguments) => {
+      const { runRewrite } = await import('./rewrite.js');
+      await runRewrite(file, options, signal);
     });
   return root;
 }
