@@ -14,6 +14,7 @@ const layers = {
   memory: ['bytes', 'qevm', 'htab', 'snapshot'],
   devices: ['bytes', 'qevm'],
   rewrite: ['bytes', 'container', 'qevm', 'htab', 'snapshot'],
+  compat: ['bytes', 'qevm', 'devices'],
   fd: ['addon', 'bytes', 'htab'],
 };
 

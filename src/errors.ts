@@ -41,6 +41,7 @@ export const ERROR_CODES = [
   'E_USAGE',
   'E_VERSION',
   'E_VMDESC',
+  'E_VMSTATE',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

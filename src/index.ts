@@ -28,6 +28,20 @@ export {
   openFile,
   SliceSource,
 } from './bytes/source.js';
+export { type CheckOptions, checkSnapshot, type SnapshotCheck } from './check.js';
+export type { ConfigurationCheck } from './compat/configuration.js';
+export {
+  type DeviceClass,
+  MAX_VMSTATE_BYTES,
+  parseVmstateDump,
+  type TargetField,
+  type TargetState,
+  type VmstateDump,
+} from './compat/dump.js';
+export type { CheckReason, CheckReasonCode, Verdict } from './compat/outcome.js';
+export { readVmstateDump } from './compat/read.js';
+export { type CheckReport, checkStream } from './compat/report.js';
+export type { SectionCheck } from './compat/section.js';
 export type {
   CompressionLayer,
   LibvirtLayer,

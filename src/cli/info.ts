@@ -13,8 +13,7 @@ import {
 import { containerRows, snapshotRows } from './containers.js';
 import { exitCodeOf } from './failure.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { PLAIN } from './table.js';
-import { count, printable, size } from './text.js';
+import { borderless, count, printable, size } from './text.js';
 
 export interface InfoArguments extends InputArguments {
   readonly devices?: boolean;
@@ -113,6 +112,8 @@ function hptLine(hpt: HtabSummary): string {
     (hpt.passes === 1 ? 'pass' : 'passes')
   );
 }
+
+const PLAIN = borderless();
 
 function snapshotTable({ layers }: FileInfo): string[] {
   const rows = snapshotRows(layers);

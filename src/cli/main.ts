@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { CheckArguments } from './check.js';
 import type { ConvertArguments } from './convert.js';
 import type { InfoArguments } from './info.js';
 import type { InputArguments } from './input.js';
@@ -13,7 +14,7 @@ const { version } = JSON.parse(
 
 const EXIT_CODES = `
 Exit codes: 0 done, 1 input or output failed, 2 wrong usage, 3 malformed input,
-4 valid but not supported, 130 interrupted.`;
+4 valid but not supported, 5 the target would refuse the snapshot (check), 130 interrupted.`;
 
 function integer(least: number): (text: string) => number {
   return (text) => {
@@ -188,6 +189,23 @@ function program(signal: AbortSignal): Command {
     .action(async (file: string, options: RewriteArguments) => {
       const { runRewrite } = await import('./rewrite.js');
       await runRewrite(file, options, signal);
+    });
+
+  root
+    .command('check')
+    .description('Say what a QEMU would refuse of a snapshot, before it is loaded.')
+    .argument('<file>', "a snapshot, or '-' for standard input")
+    .requiredOption(
+      '--vmstate <json>',
+      'the target: what qemu-system-ppc64 -M NAME -dump-vmstate JSON wrote',
+    )
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (file: string, options: CheckArguments) => {
+      const { runCheck } = await import('./check.js');
+      process.exitCode = await runCheck(file, options, signal);
     });
   return root;
 }

@@ -22,3 +22,14 @@ export function size(bytes: number): string {
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : noun.endsWith('y') ? '' : 's'}`;
 }
+
+/** Options of a table of cli-table3 without lines and colours. */
+export function borderless(): {
+  style: { head: string[]; border: string[] };
+  chars: Record<string, string>;
+} {
+  const names = ['top', 'bottom', 'left', 'right', 'mid', 'top-mid', 'top-left', 'top-right'];
+  const more = ['bottom-mid', 'bottom-left', 'bottom-right', 'left-mid', 'mid-mid', 'right-mid'];
+  const chars = Object.fromEntries([...names, ...more].map((name) => [name, '']));
+  return { style: { head: [], border: [] }, chars: { ...chars, middle: ' ' } };
+}

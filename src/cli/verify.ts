@@ -1,8 +1,7 @@
 import Table from 'cli-table3';
 import { type VerifyReport, verify } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { PLAIN } from './table.js';
-import { count, printable, size } from './text.js';
+import { borderless, count, printable, size } from './text.js';
 
 /** What ends the command when the file is damaged, as for malformed input. */
 const DAMAGED = 3;
@@ -59,7 +58,7 @@ function facts({ stream, hpt, table }: VerifyReport): string[] {
 }
 
 function pageSizes({ byPageSize }: NonNullable<VerifyReport['table']>): string {
-  const table = new Table({ ...PLAIN, head: ['base page', 'actual page', 'entries'] });
+  const table = new Table({ ...borderless(), head: ['base page', 'actual page', 'entries'] });
   for (const { base, actual, count } of byPageSize) table.push([size(base), size(actual), count]);
   return table.toString();
 }

@@ -1,5 +1,10 @@
 import type { ByteSource } from '../bytes/source.js';
-import type { SectionEvent, SectionIdentity, StreamWarning } from '../qevm/elements.js';
+import type {
+  SectionEvent,
+  SectionIdentity,
+  StreamEvent,
+  StreamWarning,
+} from '../qevm/elements.js';
 import { readStream, type StreamOptions } from '../qevm/stream.js';
 import { type DeviceDescription, findVmdesc } from '../qevm/vmdesc.js';
 import { decodeDevice } from './decode.js';
@@ -16,6 +21,8 @@ export interface DescribeDevicesOptions extends StreamOptions {
   readonly limits?: DeviceLimits | undefined;
   /** Told what the walk warns of. Default: nobody. */
   readonly onWarning?: ((warning: StreamWarning) => void) | undefined;
+  /** Told every event of the walk; payloads are not to be read there. Default: nobody. */
+  readonly onEvent?: ((event: StreamEvent) => void) | undefined;
 }
 
 /** A FULL section. Offsets are in the source. */
@@ -48,12 +55,13 @@ export async function* describeDevices(
   source: ByteSource,
   options: DescribeDevicesOptions = {},
 ): AsyncGenerator<DeviceReport> {
-  const { limits, onWarning } = options;
+  const { limits, onWarning, onEvent } = options;
   const maxPayload = limits?.maxPayload ?? MAX_PAYLOAD;
   const { found } = await findVmdesc(source, options.start ?? 0);
   const descriptions = new Descriptions(found?.devices ?? []);
   let current: Pick<DeviceReport, 'tree' | 'reason'> | undefined;
   for await (const event of readStream(source, options)) {
+    onEvent?.(event);
     if (event.type === 'warning') onWarning?.(event.warning);
     if (event.type === 'section' && event.kind === 'full') {
       const state = descriptions.take(event.section)?.state;
