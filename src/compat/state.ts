@@ -128,6 +128,7 @@ class Comparison {
     const { path } = place;
     if (field.state !== undefined) {
       this.#struct(node, field, field.state, place);
+      if (node.kind === 'struct') this.#count(1, node.size, field, place.path);
       return;
     }
     if (node.kind === 'struct' && (node.type === 'struct' || node.type === 'vstruct')) {

@@ -38,6 +38,38 @@ function capabilitiesOf({ how }: Fixture): string[] {
   return capabilities.map(({ capability }: { capability: string }) => capability);
 }
 
+/**
+ * Gives a stream to a QEMU of this machine type, set up as the fixture says. Undefined when it is
+ * loaded; otherwise what QEMU says.
+ */
+export async function refusal(
+  fixture: Fixture,
+  machine: string,
+  path: string,
+): Promise<string | undefined> {
+  const folder = mkdtempSync(join(tmpdir(), 'spapr-htab-oracle-'));
+  const args = argumentsOf(fixture);
+  const at = args.indexOf('-machine') + 1;
+  const old = /^pseries-2\./.test(machine) && !args[at]?.includes('cap-htm');
+  args[at] = (args[at] ?? '').replace(/^pseries-[\d.]+/, machine) + (old ? ',cap-htm=off' : '');
+  let qemu: Qemu | undefined;
+  try {
+    qemu = await Qemu.start(folder, [...args, '-S', '-incoming', 'defer']);
+    const capabilities = capabilitiesOf(fixture).map((capability) => ({ capability, state: true }));
+    await qemu.qmp.execute('migrate-set-capabilities', { capabilities });
+    await qemu.qmp.execute('migrate-incoming', { uri: `exec:cat '${path}'` });
+    // A QEMU that refuses ends itself, and the next query fails.
+    await qemu.migrated(60);
+    return undefined;
+  } catch (error) {
+    await qemu?.ended(10);
+    return qemu?.errors || String(error);
+  } finally {
+    await qemu?.end();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** A QEMU that has loaded a fixture and is paused. */
 export class LoadedGuest implements AsyncDisposable {
   readonly folder: string;
