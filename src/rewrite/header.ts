@@ -41,24 +41,48 @@ export function headerFor(
 }
 
 function checkXml(xml: string): void {
-  if (/^\s*(<\?xml[^>]*>\s*)?(<!--[\s\S]*?-->\s*)*<domain[\s>]/.test(xml) && !xml.includes('\0')) {
-    if (Buffer.byteLength(xml) <= MAX_XML) return;
+  const length = Buffer.byteLength(xml);
+  if (length > MAX_XML) {
     throw new UsageError('E_USAGE', 'the XML of the domain is too long', {
       expected: `at most ${MAX_XML} bytes`,
-      actual: String(Buffer.byteLength(xml)),
+      actual: String(length),
     });
   }
+  if (/^<domain[\s>]/.test(root(xml)) && !xml.includes('\0')) return;
   throw new UsageError('E_USAGE', 'this is not the XML of a domain', {
     expected: '<domain …>, as virsh dumpxml prints it',
   });
 }
+
+/** The document from its root element on: behind the declaration and comments. */
+function root(xml: string): string {
+  let at = 0;
+  for (;;) {
+    while (/\s/.test(xml.charAt(at))) at++;
+    const end = xml.startsWith('<?', at) ? '?>' : xml.startsWith('<!--', at) ? '-->' : undefined;
+    const found = end === undefined ? -1 : xml.indexOf(end, at + 2);
+    if (end === undefined || found < 0) return xml.slice(at, at + 32);
+    at = found + end.length;
+  }
+}
+
+/** Longest tag that is looked at, and how many: real ones have below 100 characters. */
+const MAX_TAG = 4096;
+const MAX_TAGS = 16;
 
 /**
  * The machine type in the XML of a libvirt image's header. libvirt starts QEMU with it and does not
  * look into the stream.
  */
 export function machineOfXml(header: Buffer): string | undefined {
-  return /<type\b[^>]*\bmachine=["']([^"']+)["']/.exec(
-    header.toString('latin1', HEADER_LENGTH),
-  )?.[1];
+  let at = HEADER_LENGTH;
+  for (let tags = 0; tags < MAX_TAGS; tags++) {
+    at = header.indexOf('<type ', at);
+    if (at < 0) return undefined;
+    const [tag] = header.toString('latin1', at, at + MAX_TAG).split('>', 1);
+    const machine = /\smachine=["']([^"']+)["']/.exec(tag ?? '')?.[1];
+    if (machine !== undefined) return machine;
+    at++;
+  }
+  return undefined;
 }
