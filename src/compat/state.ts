@@ -2,13 +2,17 @@ import type { DeviceNode, StateNode } from '../devices/node.js';
 import { align, type Effort, type Expected, expectedFields, type Step } from './align.js';
 import type { TargetField, TargetState } from './dump.js';
 import type { Outcome } from './outcome.js';
-import { mayBeEmpty, type Range, sizeDifference, UNUSED, wireRange } from './wire.js';
+import { leastOfOne, mayBeEmpty, type Range, sizeDifference, UNUSED, wireRange } from './wire.js';
 
 /** Containers that are read at the version of their field (migration/vmstate-types.c get_tmp …). */
 const VERSION_OF_FIELD: ReadonlySet<string> = new Set(['tmp', 'qtailq', 'qlist', 'gtree']);
 
 /** Says of an element of an array of pointers if it follows (QEMU 11 and later); one byte. */
 const POINTER_MARKER = 'ptr-marker';
+
+const MISFIT = 'the description of the stream does not fit what it holds there';
+const TOO_MUCH = 'there is too much to compare';
+const ANYTHING: Range = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
 
 /** A state of the stream inside of others, from the innermost of the target's on. */
 interface Place {
@@ -60,6 +64,10 @@ class Comparison {
   #subsection(sub: StateNode, target: TargetState, { path, outer }: Place): void {
     const name = sub.vmsdName ?? '';
     const here = `${path} / ${name}`;
+    if (!this.#effort.spend(target.subsections.length)) {
+      this.outcome.shift('undecoded', here, TOO_MUCH, ANYTHING);
+      return;
+    }
     const known = target.subsections.find((candidate) => candidate.name === name);
     if (known !== undefined) {
       const version = sub.version ?? known.version;
@@ -94,13 +102,14 @@ class Comparison {
   #fields(stream: StateNode, target: TargetState, version: number, place: Place): void {
     const undecoded = stream.fields.find((node) => node.kind === 'undecoded');
     if (undecoded !== undefined) {
-      const message = 'the description of the stream does not fit what it holds there';
-      this.outcome.doubt('undecoded', `${place.path} / ${undecoded.name}`, message);
+      this.outcome.shift('undecoded', `${place.path} / ${undecoded.name}`, MISFIT, ANYTHING);
       return;
     }
-    const steps = align(stream.fields, this.#fieldsAt(target, version), this.#effort);
+    const steps = this.#effort.spend(target.fields.length)
+      ? align(stream.fields, this.#fieldsAt(target, version), this.#effort)
+      : undefined;
     if (steps === undefined) {
-      this.outcome.doubt('undecoded', place.path, 'there is too much to compare');
+      this.outcome.shift('undecoded', place.path, TOO_MUCH, ANYTHING);
       return;
     }
     const inner = { ...place, outer: [target, ...place.outer] };
@@ -171,11 +180,9 @@ class Comparison {
         return;
       case 'null':
         return;
-      case 'undecoded': {
-        const message = 'the description of the stream does not fit what it holds there';
-        this.outcome.doubt('undecoded', place.path, message);
+      case 'undecoded':
+        this.outcome.shift('undecoded', place.path, MISFIT, ANYTHING);
         return;
-      }
       default:
         if (node.type === POINTER_MARKER) return;
         this.outcome.shift('field-shape', place.path, 'no struct, and a struct for the target', [
@@ -202,13 +209,17 @@ class Comparison {
     const have = step.stream.reduce((sum, node) => sum + node.size, 0);
     const fixed = step.target.filter(({ field }) => !field.optional);
     if (step.stream.length === 0 || have === 0) {
+      if (fixed.length > 0 && !this.#effort.spend(fixed.length * stream.fields.length)) {
+        this.outcome.shift('undecoded', path, TOO_MUCH, ANYTHING);
+        return;
+      }
       for (const { field } of fixed) this.#missing(field, stream, path);
       return;
     }
     const names = step.stream.map(({ name }) => name);
     const where = `${path} / ${names[0]}`;
     if (step.target.length === 0) {
-      const since = newerField(target, names, version);
+      const since = names.length < 10 ? newerField(target, names, version) : undefined;
       const message =
         since === undefined
           ? `the target has no field ${list(names)} (${have} bytes)`
@@ -229,13 +240,11 @@ class Comparison {
   #missing(field: TargetField, stream: StateNode, path: string): void {
     const empty = mayBeEmpty(stream, field);
     if (empty === 'certain') return;
-    const [least, most] = wireRange(field, this.#counted);
+    const least = empty === 'possible' ? 0 : leastOfOne(field, this.#counted);
+    const [, most] = wireRange(field, this.#counted);
     const hint = empty === 'possible' ? ', unless it is an array that has no elements' : '';
     const message = `the target reads a field that the stream does not have${hint}`;
-    this.outcome.shift('missing-fields', `${path} / ${field.name}`, message, [
-      empty === 'possible' ? 0 : Math.max(least, 1),
-      most,
-    ]);
+    this.outcome.shift('missing-fields', `${path} / ${field.name}`, message, [least, most]);
   }
 }
 

@@ -33,6 +33,13 @@ export function wireRange(field: TargetField, counted: boolean): Range {
   return field.optional ? [0, range[1]] : range;
 }
 
+/** What a field that is there reads at least; an array, with one element. */
+export function leastOfOne(field: TargetField, counted: boolean): number {
+  const { state, version } = field;
+  const least = wireRange(field, counted)[0];
+  return state === undefined ? least : Math.max(least, stateLeast(state, version, counted));
+}
+
 function elementRange(field: TargetField, counted: boolean): Range {
   const { name, size, state, count, version } = field;
   if (state !== undefined) {

@@ -326,6 +326,18 @@ test('a struct on one side only', async () => {
   ]);
 });
 
+test('what its description does not fit is not refused by it', async () => {
+  const longer = { ...TIMER, bytes: Buffer.concat([TIMER.bytes, Buffer.alloc(3)]) };
+  const section = await checkOne(longer, described('dev', [field('z', 8)]));
+  expect(section.verdict).toBe('unknown');
+  expect(section.reasons.map(({ code }) => code)).toEqual(['undecoded']);
+});
+
+test('fields that may be empty in themselves are not called missing for certain', async () => {
+  const custom = described('dev', [field('a', 4), field('b', 8), field('msix', 0)]);
+  expect(brief(await checkOne(TIMER, custom))).toEqual(['unknown', 'missing-fields: dev / msix']);
+});
+
 test('reasons say what a person needs', async () => {
   const more = state('dev', 1, [n32('a'), n32('new'), n64('b')]);
   const [reason] = (await checkOne(more, SAME)).reasons;
