@@ -138,11 +138,7 @@ async function rewriteTo(
   };
   const plan = await planHpt(present, edits, options.signal);
   const before = wrappingOf(opened.layers);
-  const after = chooseWrapping(
-    before,
-    options,
-    info.ram.some(({ mapped }) => mapped),
-  );
+  const after = chooseWrapping(before, options, hasMappedRam(info));
   const header = headerFor(after, opened.libvirt, options);
   const items = (await changesHpt(plan, outer, opened, places, options)) ? plan.items : undefined;
   await using payloads = items && new HptPatches(items(), places);
@@ -278,6 +274,12 @@ function inTurn(
         ? { position, total }
         : { position: turn * total + Math.min(position, total), total: 2 * total },
     );
+}
+
+/** A stream with mapped-ram says so even where no block has pages in it (x-ignore-shared). */
+function hasMappedRam({ configuration, ram }: StreamInfo): boolean {
+  const said = configuration?.capabilities.includes('mapped-ram');
+  return said || ram.some(({ mapped }) => mapped);
 }
 
 function machines(info: StreamInfo, options: RewriteOptions): RewriteResult['machine'] {

@@ -49,7 +49,7 @@ export function wrappingOf(layers: readonly ContainerLayer[]): Wrapping | undefi
 
 /**
  * What the output gets.
- * @param mapped whether the stream has mapped-ram
+ * @param mapped whether the stream is one of mapped-ram
  * @throws UnsupportedError `E_UNSUPPORTED` for what libvirt or QEMU could not read
  */
 export function chooseWrapping(
@@ -58,7 +58,7 @@ export function chooseWrapping(
   mapped: boolean,
 ): Wrapping {
   const container = edits.container ?? before?.container ?? 'raw';
-  const same = container === before?.container && edits.container === undefined;
+  const same = container === before?.container;
   const otherwise = container === 'libvirt' && mapped ? 'sparse' : 'none';
   const format = edits.compress ?? (same ? before.format : otherwise);
   if (container === 'raw') {
