@@ -27,6 +27,7 @@ import { machinePatches } from './rewrite/machine.js';
 import { mappedPatches } from './rewrite/mapped.js';
 import { type Patch, splice } from './rewrite/patch.js';
 import { itemsAt, type PayloadPlace } from './rewrite/payloads.js';
+import { Turns } from './rewrite/turns.js';
 import {
   chooseWrapping,
   compressionOf,
@@ -119,9 +120,13 @@ async function rewriteTo(
   input: string | ByteSource,
   options: RewriteOptions,
 ): Promise<RewriteResult> {
-  await using outer = await Reopenable.of(input, (source) => seekable(source, options));
+  const turns = new Turns(options);
+  const { signal, spoolLimit } = options;
+  await using outer = await Reopenable.of(input, (source) =>
+    seekable(source, { signal, spoolLimit, onProgress: turns.begin(3) }),
+  );
   await using opened = await openSnapshot(outer, options);
-  const { info, table } = await survey(opened, options);
+  const { info, table } = await survey(opened, options, turns.begin(2));
   // What could only be read forward is opened once more.
   await using again = opened.source.seekable ? undefined : await openSnapshot(outer, options);
   const { source, start } = again ?? opened;
@@ -136,7 +141,7 @@ async function rewriteTo(
     items: () => itemsAt(source, places),
     table: table?.finish(),
   };
-  const plan = await planHpt(present, edits, options.signal);
+  const plan = await planHpt(present, edits, signal);
   const before = wrappingOf(opened.layers);
   const after = chooseWrapping(before, options, hasMappedRam(info));
   const header = headerFor(after, opened.libvirt, options);
@@ -152,7 +157,7 @@ async function rewriteTo(
     before?.container === after.container &&
     before.format === after.format &&
     header.equals(opened.libvirt ?? Buffer.alloc(0));
-  const copying = { signal: options.signal, onProgress: inTurn(options, 1) };
+  const copying = { signal, onProgress: turns.begin(1) };
   if (identical) {
     await splice(outer.open(), 0, [], sink, copying);
   } else {
@@ -196,6 +201,7 @@ async function openSnapshot(outer: Reopenable, options: RewriteOptions): Promise
 async function survey(
   { source, start }: HptInput,
   options: RewriteOptions,
+  onProgress: OperationOptions['onProgress'],
 ): Promise<{ info: StreamInfo; table: TableBuilder | undefined }> {
   const whole = options.htab === undefined && needsTable(options);
   const table = whole ? new TableBuilder() : undefined;
@@ -203,7 +209,7 @@ async function survey(
   const info = await describeStream(source, {
     start,
     signal: options.signal,
-    onProgress: inTurn(options, 0),
+    onProgress,
     onHtab: (item) => {
       hpt ||= item.type === 'order';
       table?.add(item);
@@ -224,7 +230,8 @@ async function changesHpt(
   options: RewriteOptions,
 ): Promise<boolean> {
   if (items === undefined) return false;
-  if (opened.source.seekable) return !(await samePayloads(items(), opened.source, places));
+  if (opened.source.seekable)
+    return !(await samePayloads(items(), opened.source, places));
   if (options.htab === undefined) return true;
   await using again = await openSnapshot(outer, options);
   return !(await samePayloads(items(), again.source, places));
@@ -260,20 +267,6 @@ async function writeStream(
   await using compressed = await CompressedSink.open(compression, sink);
   await splice(source, start, patches, compressed, options);
   await compressed.finish();
-}
-
-/** Progress of the walk or of the writing, as halves of one. */
-function inTurn(
-  { onProgress }: OperationOptions,
-  turn: 0 | 1,
-): OperationOptions['onProgress'] | undefined {
-  if (onProgress === undefined) return undefined;
-  return ({ position, total }) =>
-    onProgress(
-      total === undefined
-        ? { position, total }
-        : { position: turn * total + Math.min(position, total), total: 2 * total },
-    );
 }
 
 /** A stream with mapped-ram says so even where no block has pages in it (x-ignore-shared). */
