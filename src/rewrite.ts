@@ -146,7 +146,7 @@ async function rewriteTo(
   const after = chooseWrapping(before, options, hasMappedRam(info));
   const header = headerFor(after, opened.libvirt, options);
   const items = (await changesHpt(plan, outer, opened, places, options)) ? plan.items : undefined;
-  await using payloads = items && new HptPatches(items(), places);
+  await using payloads = items && new HptPatches(items(), places, signal);
   const patches = [...(payloads?.patches ?? []), ...machineEdits(source, info, options)];
   // What stands in front of the container stays, unless another container was asked for.
   const front = options.offset ?? 0;
@@ -231,10 +231,10 @@ async function changesHpt(
 ): Promise<boolean> {
   if (items === undefined) return false;
   if (opened.source.seekable)
-    return !(await samePayloads(items(), opened.source, places));
+    return !(await samePayloads(items(), opened.source, places, options.signal));
   if (options.htab === undefined) return true;
   await using again = await openSnapshot(outer, options);
-  return !(await samePayloads(items(), again.source, places));
+  return !(await samePayloads(items(), again.source, places, options.signal));
 }
 
 async function replacementOf(options: RewriteOptions): Promise<ReplacementHpt | undefined> {

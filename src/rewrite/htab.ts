@@ -1,7 +1,7 @@
 import { readFully } from '../bytes/read.js';
 import type { ByteSink } from '../bytes/sink.js';
 import type { ByteSource } from '../bytes/source.js';
-import { UnsupportedError } from '../errors.js';
+import { throwIfAborted, UnsupportedError } from '../errors.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { SECTION_NAME } from '../htab/section.js';
 import { Tally } from '../htab/tally.js';
@@ -41,7 +41,11 @@ export class HptPatches implements AsyncDisposable {
   readonly #items: AsyncIterator<HtabItem>;
   readonly #places: readonly PayloadPlace[];
 
-  constructor(items: HtabItems, places: readonly PayloadPlace[]) {
+  constructor(
+    items: HtabItems,
+    places: readonly PayloadPlace[],
+    readonly signal?: AbortSignal,
+  ) {
     this.#items = this.tally.count(items)[Symbol.asyncIterator]();
     this.#places = places;
   }
@@ -57,6 +61,7 @@ export class HptPatches implements AsyncDisposable {
 
   async #write(sink: ByteSink): Promise<void> {
     for await (const piece of nextPayload(this.#items)) {
+      throwIfAborted(this.signal);
       await sink.append(piece);
       this.tally.bytes += piece.length;
     }
@@ -75,12 +80,14 @@ export async function samePayloads(
   items: HtabItems,
   source: ByteSource,
   places: readonly PayloadPlace[],
+  signal?: AbortSignal,
 ): Promise<boolean> {
   const iterator = items[Symbol.asyncIterator]();
   try {
     for (const { payloadOffset, payloadLength } of places) {
       let at = 0;
       for await (const piece of nextPayload(iterator)) {
+        throwIfAborted(signal);
         if (at + piece.length > payloadLength) return false;
         const there = Buffer.alloc(piece.length);
         await readFully(source, there, payloadOffset + at, SECTION_NAME);
