@@ -3,6 +3,7 @@ import type { ByteSource } from '../bytes/source.js';
 import { UnsupportedError, UsageError } from '../errors.js';
 import { encodeMachineName } from '../qevm/configuration.js';
 import type { Configuration } from '../qevm/elements.js';
+import { MAX_VMDESC_BYTES } from '../qevm/vmdesc.js';
 import { resizeMachineName } from '../qevm/vmdesc-edit.js';
 import type { Patch } from './patch.js';
 
@@ -49,6 +50,8 @@ export function machinePatches(
     write: (sink) => sink.append(encodeMachineName(machine)),
   };
   if (vmdesc === undefined || before === machine.length) return [name];
+  // Nobody would look for the length in so long a text.
+  if (vmdesc.length > MAX_VMDESC_BYTES) return [name];
   const lengthAt = vmdesc.offset + 1;
   const description: Patch = {
     from: lengthAt,
