@@ -69,7 +69,9 @@ export class ReplacementHpt implements Replacement, AsyncDisposable {
 
   async *items(order: number | undefined): AsyncGenerator<HtabItem> {
     let first = true;
-    for await (const item of this.#read(this.#options.order ?? order)) {
+    // What begins its table more than once may have had another order in between.
+    const told = this.regular ? order : undefined;
+    for await (const item of this.#read(this.#options.order ?? told)) {
       if (first && order !== undefined && item.type !== 'order' && item.type !== 'no-hpt') {
         yield { type: 'order', order, offset: 0 };
       }
