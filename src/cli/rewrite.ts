@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import {
-  IoError,
+  openFile,
   type RewriteOptions,
   type RewriteResult,
   rewrite,
+  UsageError,
   type Wrapping,
 } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
@@ -39,6 +39,7 @@ export async function runRewrite(
   args: RewriteArguments,
   signal: AbortSignal,
 ): Promise<void> {
+  check(input, args);
   const toStdout = args.output === '-';
   const output = toStdout ? standardOutput() : args.output;
   const { likeKernel, boltedOnly, compact, machine, container, compress, order } = args;
@@ -72,11 +73,44 @@ export async function runRewrite(
   out.write(`${lines.map(printable).join('\n')}\n`);
 }
 
+/** Options that do nothing without another one, and standard input that two want, are mistakes. */
+function check(input: string, args: RewriteArguments): void {
+  const { htab, xml, order, likeKernel, htabFrom, htabEndian, allowOtherOrder } = args;
+  if ([input, htab, xml].filter((file) => file === '-').length > 1) {
+    throw new UsageError('E_USAGE', 'standard input (-) can be read for one thing only');
+  }
+  if (likeKernel && order === undefined) {
+    throw new UsageError('E_USAGE', '--like-kernel says how to rehash; give --order N too');
+  }
+  if (htab === undefined && (htabFrom || htabEndian || allowOtherOrder)) {
+    throw new UsageError(
+      'E_USAGE',
+      '--htab-from, --htab-endian and --allow-other-order say how to take --htab FILE; give it too',
+    );
+  }
+}
+
+/** More of a text than is accepted anywhere is not read. */
+const MAX_TEXT = 16 * 1024 * 1024 + 1;
+
+/** A text in UTF-8, of a file or a pipe. What is too long for the library comes too long. */
 async function readText(path: string): Promise<string> {
+  const input = inputOf(path);
+  await using source = typeof input === 'string' ? await openFile(input) : input;
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < MAX_TEXT; ) {
+    const piece = Buffer.alloc(64 * 1024);
+    const length = await source.read(piece, at);
+    if (length === 0) break;
+    pieces.push(piece.subarray(0, length));
+    at += length;
+  }
+  const bytes = Buffer.concat(pieces);
   try {
-    return await readFile(path, 'utf8');
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new IoError('E_IO', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+    if (bytes.length >= MAX_TEXT) return bytes.toString('latin1');
+    throw new UsageError('E_USAGE', `${path} is no text in UTF-8`, { cause });
   }
 }
 

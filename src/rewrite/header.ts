@@ -50,7 +50,7 @@ function checkXml(xml: string): void {
   }
   if (/^<domain[\s>]/.test(root(xml)) && !xml.includes('\0')) return;
   throw new UsageError('E_USAGE', 'this is not the XML of a domain', {
-    expected: '<domain …>, as virsh dumpxml prints it',
+    expected: '<domain ...>, as virsh dumpxml prints it',
   });
 }
 
