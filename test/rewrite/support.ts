@@ -6,11 +6,24 @@ import {
   type RewriteOptions,
   type RewriteResult,
   rewrite,
+  SpaprHtabError,
   type StreamInfo,
 } from 'spapr-htab';
 import { readAll } from '../container/support.js';
 import { CONTAINERS, fixturesOf, load } from '../helpers/fixtures.js';
 import { type PlainBlock, plainSection, plainTable } from '../helpers/reference.js';
+import {
+  command,
+  configuration,
+  end,
+  full,
+  header,
+  part,
+  ram,
+  start,
+  tail,
+  u32,
+} from '../helpers/stream.js';
 
 export interface Rewritten {
   readonly bytes: Buffer;
@@ -146,4 +159,56 @@ export function wastes(blocks: readonly PlainBlock[]): string[] {
 
 export function sameBytes(a: readonly Buffer[], b: readonly Buffer[]): boolean {
   return a.length === b.length && a.every((bytes, i) => b[i]?.equals(bytes));
+}
+
+/** A small guest, part by part; what is not said is usual. */
+export interface GuestRecipe {
+  readonly machine?: string | undefined;
+  /** Whether there is a configuration element. Default true. */
+  readonly configured?: boolean;
+  readonly footers?: boolean;
+  readonly vmdesc?: boolean;
+  /** Commands between the parts. */
+  readonly commands?: boolean;
+  /** A section of its own before anything iterable starts. */
+  readonly early?: boolean;
+  /** The payloads of `spapr/htab`: START, then PARTs, of which the last is the END. */
+  readonly htab: readonly Buffer[];
+  /** Whether the last payload is an END. Default true. */
+  readonly ended?: boolean;
+}
+
+export function guestWith(recipe: GuestRecipe): Buffer {
+  const { machine = 'pseries-7.2', configured = true, commands = false, early = false } = recipe;
+  const framing = { footers: recipe.footers ?? true };
+  const [first = u32(18), ...rest] = recipe.htab;
+  const last = (recipe.ended ?? true) ? rest.pop() : undefined;
+  const devices = [...(early ? [{ name: 'early', size: 12 }] : []), { name: 'timer', size: 24 }];
+  return Buffer.concat([
+    header(),
+    configured ? configuration(machine) : Buffer.alloc(0),
+    early ? full(9, 'early', 1, Buffer.alloc(12, 0x22), framing) : Buffer.alloc(0),
+    start(2, 'ram', 4, ram.setup('ppc_spapr.ram', 1 << 20), framing),
+    start(5, 'spapr/htab', 1, first, framing),
+    ...rest.flatMap((payload, i) => [
+      part(2, ram.round('ppc_spapr.ram', 2 + i), framing),
+      part(5, payload, framing),
+      commands ? command(11, Buffer.alloc(0)) : Buffer.alloc(0),
+    ]),
+    end(2, ram.empty, framing),
+    last === undefined ? Buffer.alloc(0) : end(5, last, framing),
+    full(0, 'timer', 2, Buffer.alloc(24, 0x11), framing),
+    tail(recipe.vmdesc === false ? undefined : devices),
+  ]);
+}
+
+/** The typed error that something rejects with; fails the test when it is no typed error. */
+export async function refusal(promise: Promise<unknown>): Promise<SpaprHtabError> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof SpaprHtabError) return error;
+    throw new Error(`not a typed error: ${String(error)}`, { cause: error });
+  }
+  throw new Error('there was no error');
 }
