@@ -6,9 +6,12 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createGunzip } from 'node:zlib';
+import type { Command } from '../../fixtures/capture/programs.js';
 import { Qemu } from '../../fixtures/capture/qemu.js';
 import { type Fixture, fixtureUrl } from '../helpers/fixtures.js';
 
+/** Far more than it takes; a machine can be busy. */
+const LOAD_SECONDS = 120;
 const NEEDS_GUEST_FILES = ['-kernel', '-initrd', '-append'];
 
 /** Whether the program can be run; one that cannot is said aloud once. */
@@ -70,7 +73,18 @@ export async function refusal(
   }
 }
 
-/** A QEMU that has loaded a fixture and is paused. */
+/** What to load and how. */
+export interface Incoming {
+  /** Without `-incoming`. Files are named from a new folder. */
+  readonly args: readonly string[];
+  /** Of `migrate-incoming`. */
+  readonly uri: string;
+  readonly capabilities?: readonly string[];
+  /** Default: the system's QEMU. */
+  readonly program?: Command;
+}
+
+/** A QEMU that has loaded a fixture, or another stream, and is paused. */
 export class LoadedGuest implements AsyncDisposable {
   readonly folder: string;
   readonly #qemu: Qemu;
@@ -86,9 +100,19 @@ export class LoadedGuest implements AsyncDisposable {
    * Loads a stream as a destination does; the fixture stays compressed. Undefined when this QEMU has
    * dropped a capability that the stream needs.
    */
-  static async incoming(fixture: Fixture): Promise<LoadedGuest | undefined> {
-    const capabilities = capabilitiesOf(fixture);
-    const guest = await LoadedGuest.#start(fixture, ['-incoming', 'defer'], capabilities);
+  static incoming(fixture: Fixture): Promise<LoadedGuest | undefined> {
+    return LoadedGuest.load({
+      args: argumentsOf(fixture),
+      uri: `exec:gzip -dc '${fileURLToPath(fixtureUrl(fixture.file))}'`,
+      capabilities: capabilitiesOf(fixture),
+    });
+  }
+
+  /** The same for any stream. */
+  static async load(what: Incoming): Promise<LoadedGuest | undefined> {
+    const { args, uri, capabilities = [], program } = what;
+    const waiting = [...args, '-incoming', 'defer'];
+    const guest = await LoadedGuest.#start(waiting, { capabilities, program });
     try {
       const known = await guest.#qemu.qmp.execute('query-migrate-capabilities');
       const names = (known as unknown as { capability: string }[]).map((one) => one.capability);
@@ -97,9 +121,8 @@ export class LoadedGuest implements AsyncDisposable {
         return undefined;
       }
       await guest.#capable(capabilities, true);
-      const path = fileURLToPath(fixtureUrl(fixture.file));
-      await guest.#qemu.qmp.execute('migrate-incoming', { uri: `exec:gzip -dc '${path}'` });
-      await guest.#loaded();
+      await guest.#qemu.qmp.execute('migrate-incoming', { uri });
+      await guest.#qemu.loaded(LOAD_SECONDS);
       return guest;
     } catch (error) {
       await guest[Symbol.asyncDispose]();
@@ -109,21 +132,27 @@ export class LoadedGuest implements AsyncDisposable {
 
   /** Loads a snapshot of an image, a copy of which becomes the disk. */
   static async snapshot(fixture: Fixture, name: string): Promise<LoadedGuest> {
-    const guest = await LoadedGuest.#start(fixture, ['-loadvm', name], capabilitiesOf(fixture));
-    await guest.#loaded();
+    const guest = await LoadedGuest.#start([...argumentsOf(fixture), '-loadvm', name], {
+      capabilities: capabilitiesOf(fixture),
+      disk: fixture,
+    });
+    await guest.#qemu.loaded(LOAD_SECONDS);
     return guest;
   }
 
   static async #start(
-    fixture: Fixture,
-    more: readonly string[],
-    capabilities: readonly string[],
+    args: readonly string[],
+    more: {
+      capabilities: readonly string[];
+      disk?: Fixture;
+      program?: Command | undefined;
+    },
   ): Promise<LoadedGuest> {
     const folder = mkdtempSync(join(tmpdir(), 'spapr-htab-oracle-'));
     try {
-      const args = [...argumentsOf(fixture), '-S', ...more];
-      if (args.includes('-loadvm')) await unpack(fixture, join(folder, 'disk.qcow2'));
-      return new LoadedGuest(folder, await Qemu.start(folder, args), capabilities);
+      if (more.disk !== undefined) await unpack(more.disk, join(folder, 'disk.qcow2'));
+      const qemu = await Qemu.start(folder, [...args, '-S'], more.program);
+      return new LoadedGuest(folder, qemu, more.capabilities);
     } catch (error) {
       rmSync(folder, { recursive: true, force: true });
       throw error;
@@ -145,10 +174,17 @@ export class LoadedGuest implements AsyncDisposable {
     );
     const uri = 'exec:cat > again.part && mv again.part again';
     await this.#qemu.qmp.execute('migrate', { uri });
-    await this.#qemu.migrated(60);
+    await this.#qemu.migrated(LOAD_SECONDS);
     const path = join(this.folder, 'again');
     for (let i = 0; i < 100 && !existsSync(path); i++) await sleep(100);
     return path;
+  }
+
+  /** Lets the guest go on, until its console shows a text; what it has said till then. */
+  async goOn(text: string, seconds: number): Promise<string> {
+    await this.#qemu.qmp.execute('cont');
+    await this.#qemu.see(text, seconds);
+    return this.#qemu.console();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -159,15 +195,6 @@ export class LoadedGuest implements AsyncDisposable {
   async #capable(names: readonly string[], state: boolean): Promise<void> {
     const capabilities = names.map((capability) => ({ capability, state }));
     await this.#qemu.qmp.execute('migrate-set-capabilities', { capabilities });
-  }
-
-  async #loaded(): Promise<void> {
-    for (let i = 0; i < 600; i++) {
-      const { status } = await this.#qemu.qmp.execute('query-status');
-      if (status !== 'inmigrate') return;
-      await sleep(100);
-    }
-    throw new Error('QEMU has not loaded the fixture in a minute');
   }
 }
 
