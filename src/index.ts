@@ -19,7 +19,6 @@ export {
   type OperationOptions,
   type ProgressListener,
 } from './bytes/reader.js';
-export { type ByteSink, PipeSink } from './bytes/sink.js';
 export {
   BufferSource,
   type ByteSource,
@@ -109,13 +108,6 @@ export { boltedOnly } from './htab/bolted.js';
 export { type CanonicalOptions, canonical } from './htab/canonical.js';
 export { Census, type HtabSummary } from './htab/census.js';
 export {
-  checkTable,
-  type FindingCode,
-  type PageSizeCount,
-  type TableCheck,
-  type TableFinding,
-} from './htab/check.js';
-export {
   HPTE_R_SOFTWARE,
   HPTE_V_ABSENT,
   HPTE_V_BOLTED,
@@ -145,6 +137,13 @@ export {
 } from './htab/section.js';
 export { type ByteOrderVerdict, type Reading, sniffByteOrder } from './htab/sniff.js';
 export { type CanonicalFraming, HashPageTable, type HptCounts } from './htab/table.js';
+export {
+  type PageSizeCount,
+  type TableFinding,
+  type TableFindingCode,
+  type TableReport,
+  verifyTable,
+} from './htab/verify.js';
 export { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 export { type FileInfo, inspect } from './inspect.js';
 export { MemoryFile } from './memory/memory-file.js';
@@ -184,6 +183,7 @@ export {
 export { type ExtractRamOptions, type ExtractRamResult, extractRam } from './ram.js';
 export type { HeaderEdits } from './rewrite/header.js';
 export type { HptEdits } from './rewrite/hpt.js';
+export type { HptFigures, RewriteResult, RewriteWarning } from './rewrite/result.js';
 export {
   OUTPUT_CONTAINERS,
   OUTPUT_FORMATS,
@@ -192,12 +192,7 @@ export {
   type Wrapping,
   type WrappingEdits,
 } from './rewrite/wrapping.js';
-export {
-  type HptFigures,
-  type RewriteOptions,
-  type RewriteResult,
-  rewrite,
-} from './rewrite.js';
+export { type RewriteOptions, rewrite } from './rewrite.js';
 export {
   describeStream,
   type PartInfo,

@@ -18,7 +18,7 @@ import { Coverage } from './htab/coverage.js';
 import { decodeImage, orderOfImage } from './htab/image.js';
 import type { HtabItem } from './htab/items.js';
 import { decodeKernel } from './htab/kernel.js';
-import { isOrder } from './htab/order.js';
+import { isOrder, noSuchOrder } from './htab/order.js';
 import { decodeSection } from './htab/section.js';
 import { sniffByteOrder } from './htab/sniff.js';
 import { HashPageTable } from './htab/table.js';
@@ -97,10 +97,7 @@ export async function openInside(
 ): Promise<HptInput> {
   try {
     if (options.order !== undefined && !isOrder(options.order)) {
-      throw new UsageError('E_ORDER', 'no HPT has this order', {
-        expected: '18 to 46',
-        actual: String(options.order),
-      });
+      throw noSuchOrder(options.order);
     }
     const head = await readHead(container.source, container.start, options.signal);
     const { format, byteOrder } = recognise(head, container.source, container.start, options);

@@ -4,29 +4,42 @@ import { Reopenable } from './bytes/reopen.js';
 import { type ByteSink, PipeSink } from './bytes/sink.js';
 import type { ByteSource } from './bytes/source.js';
 import { CompressedSink } from './container/compress.js';
+import { otherMachine } from './container/libvirt.js';
 import { openContainer } from './container/open.js';
 import type { ConvertOutput } from './convert.js';
 import { UsageError } from './errors.js';
 import { FORMAT_NAMES } from './formats/format.js';
-import type { RehashCounts } from './htab/rehash.js';
-import { TableBuilder } from './htab/table.js';
+import { isOrder, noSuchOrder } from './htab/order.js';
+import { type HashPageTable, TableBuilder } from './htab/table.js';
 import type { Tally } from './htab/tally.js';
 import {
   containerOptions,
   type HptInput,
-  type InputWarning,
   type OpenOptions,
   openInside,
   seekable,
 } from './input.js';
 import { ReplacementHpt, type ReplacementOptions } from './replacement.js';
-import { type HeaderEdits, headerFor, machineOfXml } from './rewrite/header.js';
-import { type HptEdits, needsTable, type PlannedHpt, planHpt } from './rewrite/hpt.js';
+import { checkXml, type HeaderEdits, headerFor } from './rewrite/header.js';
+import {
+  type HptEdits,
+  type HptPlan,
+  needsTable,
+  type PlannedHpt,
+  planHpt,
+} from './rewrite/hpt.js';
 import { HptPatches, placesOf, samePayloads } from './rewrite/htab.js';
-import { machinePatches } from './rewrite/machine.js';
+import { checkMachine, machinePatches } from './rewrite/machine.js';
 import { mappedPatches } from './rewrite/mapped.js';
 import { type Patch, splice } from './rewrite/patch.js';
 import { itemsAt, type PayloadPlace } from './rewrite/payloads.js';
+import {
+  hptResult,
+  type RewriteResult,
+  type RewriteWarning,
+  streamWarnings,
+  warning,
+} from './rewrite/result.js';
 import { Turns } from './rewrite/turns.js';
 import {
   chooseWrapping,
@@ -37,15 +50,12 @@ import {
 } from './rewrite/wrapping.js';
 import { describeStream, type StreamInfo } from './snapshot/describe.js';
 
-/** Warnings of how the ends of devices were found: nothing here depends on them. */
-const OF_DEVICES: ReadonlySet<string> = new Set(['W_LENGTH_BY_FOOTER', 'W_LENGTH_GUESSED']);
-
 /** What is done to a snapshot; without edits, nothing is. */
 export interface RewriteOptions
   extends OperationOptions,
     OutputOptions,
     Pick<OpenOptions, 'snapshot' | 'offset' | 'spoolLimit'>,
-    Omit<HptEdits, 'replacement'>,
+    HptEdits,
     WrappingEdits,
     HeaderEdits {
   /** A file with an HPT of any format, or a source, which is closed: it replaces the snapshot's. */
@@ -54,37 +64,6 @@ export interface RewriteOptions
   readonly htabOptions?: ReplacementOptions | undefined;
   /** Another machine type for the configuration, such as `pseries-7.2`. */
   readonly machine?: string | undefined;
-}
-
-/** What the sections `spapr/htab` of a stream carry. Counts are of parts, blocks and entries. */
-export interface HptFigures {
-  /** log2 of the table's size in bytes; undefined without HPT. */
-  readonly order: number | undefined;
-  /** The guest has no HPT (radix). */
-  readonly radix: boolean;
-  readonly parts: number;
-  readonly blocks: number;
-  /** Entries in the blocks, repetitions included. */
-  readonly entries: number;
-  /** Bytes of all payloads. */
-  readonly bytes: number;
-}
-
-/** What a rewrite did. Plain data. */
-export interface RewriteResult {
-  /** Whether the output is the input, byte for byte. */
-  readonly identical: boolean;
-  /** Bytes of the input, where its size was known, and of the output. */
-  readonly bytes: { readonly before: number | undefined; readonly after: number };
-  /** Machine types; undefined where the stream records none (pseries-2.3 or older). */
-  readonly machine: { readonly before: string | undefined; readonly after: string | undefined };
-  /** What stands around the stream; `before` is undefined for a qcow2 image. */
-  readonly wrapping: { readonly before: Wrapping | undefined; readonly after: Wrapping };
-  /** Undefined for a stream without `spapr/htab`. */
-  readonly hpt: { readonly before: HptFigures; readonly after: HptFigures } | undefined;
-  /** With another order: what became of the entries. */
-  readonly rehashed: RehashCounts | undefined;
-  readonly warnings: readonly InputWarning[];
 }
 
 /**
@@ -99,94 +78,123 @@ export interface RewriteResult {
  * @param input a path, or a source, which is closed
  * @param output a path, which appears whole or not at all (mode 0600), or anything that takes bytes
  * @throws what opening and walking the input throw; UsageError `E_EXISTS`, `E_ORDER`, `E_USAGE`;
- *   UnsupportedError `E_NO_HPT`, `E_NO_SECTION`, `E_COLLISION`, `E_UNSUPPORTED`,
- *   `E_PROGRAM_MISSING`; FormatError `E_HPTE`, `E_PLACEMENT`; IoError
+ *   `E_ORDER_REQUIRED`; UnsupportedError `E_NO_HPT`, `E_NO_SECTION`, `E_COLLISION`, `E_UNSUPPORTED`,
+ *   `E_PROGRAM_MISSING`; FormatError `E_HPTE`, `E_PLACEMENT`; LimitError; IoError
  */
 export async function rewrite(
   input: string | ByteSource,
   output: ConvertOutput,
   options: RewriteOptions = {},
 ): Promise<RewriteResult> {
-  if (typeof output !== 'string') return rewriteTo(new PipeSink(output), input, options);
-  // First, so that a file that exists is refused before anything is read or copied.
-  await using file = await AtomicFile.create(output, { force: options.force });
-  const result = await rewriteTo(file, input, options);
-  await file.commit();
-  return result;
+  // Sources that nothing closes yet: one is that was refused before it was taken.
+  const untaken = new Set([input, options.htab]);
+  const take: Take = (given) => {
+    untaken.delete(given);
+    return given;
+  };
+  try {
+    checkEdits(options);
+    if (typeof output !== 'string') {
+      return await rewriteTo(new PipeSink(output), input, options, take);
+    }
+    // First, so that a file that exists is refused before anything is read or copied.
+    await using file = await AtomicFile.create(output, { force: options.force });
+    const result = await rewriteTo(file, input, options, take);
+    await file.commit();
+    return result;
+  } finally {
+    for (const given of untaken) if (typeof given === 'object') await given.close();
+  }
+}
+
+/** To be called with an input by who closes it from then on. */
+type Take = <T extends string | ByteSource>(given: T) => T;
+
+/** What is wrong with the edits alone, before anything is opened. */
+function checkEdits({ order, machine, xml, container, compress }: RewriteOptions): void {
+  if (order !== undefined && !isOrder(order)) throw noSuchOrder(order);
+  if (machine !== undefined) checkMachine(machine);
+  if (xml !== undefined) checkXml(xml);
+  if (container !== undefined) chooseWrapping(undefined, { container, compress }, undefined);
 }
 
 async function rewriteTo(
   sink: ByteSink,
   input: string | ByteSource,
   options: RewriteOptions,
+  take: Take,
 ): Promise<RewriteResult> {
   const turns = new Turns(options);
   const { signal, spoolLimit } = options;
-  await using outer = await Reopenable.of(input, (source) =>
+  await using outer = await Reopenable.of(take(input), (source) =>
     seekable(source, { signal, spoolLimit, onProgress: turns.begin(3) }),
   );
   await using opened = await openSnapshot(outer, options);
   const { info, table } = await survey(opened, options, turns.begin(2));
-  // What could only be read forward is opened once more.
-  await using again = opened.source.seekable ? undefined : await openSnapshot(outer, options);
-  const { source, start } = again ?? opened;
+  await using replacement = await replacementOf(options, take);
 
-  await using replacement = await replacementOf(options);
-  const edits: HptEdits = { ...options, replacement };
-  const places = info.hpt === undefined && !editsHpt(edits) ? [] : placesOf(info);
+  const edits: HptPlan = { ...options, replacement };
+  const places = editsHpt(edits) ? placesOf(info) : [];
+  // What the payloads are read from; another one by the time when they are written.
+  let reading: ByteSource = opened.source;
   const present = {
     order: info.hpt?.order,
     radix: info.hpt?.radix ?? false,
     parts: places.length - 1,
-    items: () => itemsAt(source, places),
-    table: table?.finish(),
+    items: () => itemsAt(reading, places),
+    table,
   };
   const plan = await planHpt(present, edits, signal);
-  const before = wrappingOf(opened.layers);
-  const after = chooseWrapping(before, options, hasMappedRam(info));
-  const header = headerFor(after, opened.libvirt, options);
-  const items = (await changesHpt(plan, outer, opened, places, options)) ? plan.items : undefined;
-  await using payloads = items && new HptPatches(items(), places, signal);
-  const patches = [...(payloads?.patches ?? []), ...machineEdits(source, info, options)];
-  // What stands in front of the container stays, unless another container was asked for.
-  const front = options.offset ?? 0;
-  const kept = before !== undefined && options.container === undefined ? front : 0;
-  const identical =
-    patches.length === 0 &&
-    kept === front &&
-    before?.container === after.container &&
-    before.format === after.format &&
-    header.equals(opened.libvirt ?? Buffer.alloc(0));
+  const hpt = (await changesHpt(plan, outer, opened, places, options)) ? plan.items : undefined;
+  const wrapping = wrappings(opened, info, options);
+  const header = headerFor(wrapping.after, opened.libvirt, options);
+  const front = frontOf(wrapping, options);
+
   const copying = { signal, onProgress: turns.begin(1) };
+  let tally: Tally | undefined;
+  const identical =
+    hpt === undefined &&
+    !changesMachine(info, options) &&
+    !changesAround(opened, wrapping, header, front, options);
   if (identical) {
     await splice(outer.open(), 0, [], sink, copying);
   } else {
-    if (kept > 0) await sink.copy(outer.open(), 0, kept, copying);
+    // What can only be read forward is opened once more.
+    await using again = opened.source.seekable ? undefined : await openSnapshot(outer, options);
+    const { source, start } = again ?? opened;
+    reading = source;
+    await using payloads = hpt && new HptPatches(hpt(), places, signal);
+    const patches = [
+      ...(payloads?.patches ?? []),
+      ...machineEdits(source, info, options),
+      ...mappedPatches(source, info.ram, copying),
+    ];
+    if (front > 0) await sink.copy(outer.open(), 0, front, copying);
     await sink.append(header);
-    patches.push(...mappedPatches(source, info.ram, copying));
-    patches.sort((a, b) => a.from - b.from);
-    await writeStream({ source, start, patches }, after, sink, copying);
+    const stream = { source, start, patches: patches.sort((a, b) => a.from - b.from) };
+    await writeStream(stream, wrapping.after, sink, copying);
+    tally = payloads?.tally;
   }
-  const hpt = figuresBefore(info, places);
+  const machine = { before: info.configuration?.machine, after: machineAfter(info, options) };
   return {
     identical,
     bytes: { before: outer.size, after: sink.position },
-    machine: machines(info, options),
-    wrapping: { before, after },
-    hpt: hpt && { before: hpt, after: payloads ? figuresAfter(payloads.tally, hpt.parts) : hpt },
+    machine,
+    wrapping,
+    hpt: hptResult(info, tally),
     rehashed: plan.rehashed,
     warnings: [
       ...opened.warnings,
-      ...info.warnings.filter(({ code }) => !OF_DEVICES.has(code)),
-      ...planWarnings(plan),
-      ...headerWarnings(header, machines(info, options).after),
+      ...streamWarnings(info),
+      ...plan.notes.map((note) => warning('W_HPT', note)),
+      ...aroundWarnings(opened, header, identical, machine.after),
     ],
   };
 }
 
 async function openSnapshot(outer: Reopenable, options: RewriteOptions): Promise<HptInput> {
-  const { snapshot, offset, signal } = options;
-  const reading = { snapshot, offset, signal };
+  const { snapshot, offset, signal, spoolLimit } = options;
+  const reading = { snapshot, offset, signal, spoolLimit };
   const opened = await openContainer(outer.open(), containerOptions(reading));
   const input = await openInside(opened, reading);
   if (input.format === 'snapshot') return input;
@@ -202,9 +210,9 @@ async function survey(
   { source, start }: HptInput,
   options: RewriteOptions,
   onProgress: OperationOptions['onProgress'],
-): Promise<{ info: StreamInfo; table: TableBuilder | undefined }> {
+): Promise<{ info: StreamInfo; table: HashPageTable | undefined }> {
   const whole = options.htab === undefined && needsTable(options);
-  const table = whole ? new TableBuilder() : undefined;
+  const builder = whole ? new TableBuilder() : undefined;
   let hpt = false;
   const info = await describeStream(source, {
     start,
@@ -212,10 +220,11 @@ async function survey(
     onProgress,
     onHtab: (item) => {
       hpt ||= item.type === 'order';
-      table?.add(item);
+      builder?.add(item);
     },
   });
-  return { info, table: hpt && info.hpt?.radix === false ? table : undefined };
+  const table = hpt && info.hpt?.radix === false ? builder?.finish() : undefined;
+  return { info, table };
 }
 
 /**
@@ -237,14 +246,25 @@ async function changesHpt(
   return !(await samePayloads(items(), again.source, places, options.signal));
 }
 
-async function replacementOf(options: RewriteOptions): Promise<ReplacementHpt | undefined> {
+async function replacementOf(
+  options: RewriteOptions,
+  take: Take,
+): Promise<ReplacementHpt | undefined> {
   const { htab, htabOptions, signal, spoolLimit } = options;
   if (htab === undefined) return undefined;
-  return ReplacementHpt.open(htab, { ...htabOptions, signal, spoolLimit });
+  return ReplacementHpt.open(take(htab), { ...htabOptions, signal, spoolLimit });
 }
 
-function editsHpt({ replacement, order, boltedOnly, compact }: HptEdits): boolean {
+function editsHpt({ replacement, order, boltedOnly, compact }: HptPlan): boolean {
   return replacement !== undefined || order !== undefined || Boolean(boltedOnly || compact);
+}
+
+function machineAfter(info: StreamInfo, { machine }: RewriteOptions): string | undefined {
+  return machine ?? info.configuration?.machine;
+}
+
+function changesMachine(info: StreamInfo, options: RewriteOptions): boolean {
+  return options.machine !== undefined && info.configuration?.machine !== options.machine;
 }
 
 function machineEdits(source: ByteSource, info: StreamInfo, { machine }: RewriteOptions): Patch[] {
@@ -275,33 +295,46 @@ function hasMappedRam({ configuration, ram }: StreamInfo): boolean {
   return said || ram.some(({ mapped }) => mapped);
 }
 
-function machines(info: StreamInfo, options: RewriteOptions): RewriteResult['machine'] {
-  const before = info.configuration?.machine;
-  return { before, after: options.machine ?? before };
+function wrappings(
+  { layers }: HptInput,
+  info: StreamInfo,
+  options: RewriteOptions,
+): RewriteResult['wrapping'] {
+  const before = wrappingOf(layers);
+  return { before, after: chooseWrapping(before, options, hasMappedRam(info)) };
 }
 
-function figuresBefore(
-  { hpt }: StreamInfo,
-  places: readonly PayloadPlace[],
-): HptFigures | undefined {
-  if (hpt === undefined) return undefined;
-  const { order, radix, blocks, carried } = hpt;
-  const bytes = places.reduce((sum, { payloadLength }) => sum + payloadLength, 0);
-  return { order, radix, parts: places.length - 1, blocks, entries: carried, bytes };
+/** Bytes in front of the container: they stay, unless another container was asked for. */
+function frontOf({ before }: RewriteResult['wrapping'], options: RewriteOptions): number {
+  return before !== undefined && options.container === undefined ? (options.offset ?? 0) : 0;
 }
 
-function figuresAfter(tally: Tally, parts: number): HptFigures {
-  const { order, radix, blocks, valid, bytes } = tally;
-  return { order, radix, parts, blocks, entries: valid, bytes };
+/** Whether anything around the stream becomes another one. */
+function changesAround(
+  opened: HptInput,
+  { before, after }: RewriteResult['wrapping'],
+  header: Buffer,
+  front: number,
+  options: RewriteOptions,
+): boolean {
+  const same = before?.container === after.container && before.format === after.format;
+  const sameHeader = header.equals(opened.libvirt ?? Buffer.alloc(0));
+  return !same || !sameHeader || front !== (options.offset ?? 0);
 }
 
-function planWarnings({ notes }: PlannedHpt): InputWarning[] {
-  return notes.map((message) => ({ code: 'W_HPT', offset: undefined, message }));
-}
-
-function headerWarnings(header: Buffer, machine: string | undefined): InputWarning[] {
-  const named = machineOfXml(header);
-  if (named === undefined || machine === undefined || named === machine) return [];
-  const message = `the XML of the domain asks for machine type ${named}, and the stream is of ${machine}`;
-  return [{ code: 'W_XML_MACHINE', offset: undefined, message }];
+function aroundWarnings(
+  { layers }: HptInput,
+  header: Buffer,
+  identical: boolean,
+  machine: string | undefined,
+): RewriteWarning[] {
+  const warnings: RewriteWarning[] = [];
+  const other = header.length === 0 ? undefined : otherMachine(header, machine);
+  if (other !== undefined) warnings.push(warning('W_XML_MACHINE', other));
+  if (layers.length > 1 && !identical) {
+    const names = layers.map(({ kind }) => kind).join(' of ');
+    const message = `the input is ${names}; the output has one container or compression at most`;
+    warnings.push(warning('W_CONTAINER', message));
+  }
+  return warnings;
 }

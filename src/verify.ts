@@ -1,12 +1,13 @@
 import type { ByteSource } from './bytes/source.js';
 import { openFile } from './bytes/source.js';
+import { otherMachine } from './container/libvirt.js';
 import { type ContainerLayer, inspectContainer } from './container/open.js';
-import { FormatError, LimitError, SpaprHtabError, UnsupportedError } from './errors.js';
+import { FormatError, LimitError, UsageError } from './errors.js';
 import type { InputFormat } from './formats/format.js';
 import { Census, type HtabSummary } from './htab/census.js';
-import { checkTable, type TableCheck } from './htab/check.js';
 import type { HtabItem } from './htab/items.js';
 import { TableBuilder } from './htab/table.js';
+import { type TableReport, verifyTable } from './htab/verify.js';
 import {
   containerOptions,
   type HptInput,
@@ -15,14 +16,14 @@ import {
   type OpenOptions,
   openInside,
 } from './input.js';
-import { machineOfXml } from './rewrite/header.js';
+import { placesOf } from './rewrite/htab.js';
 import { describeStream, type StreamInfo } from './snapshot/describe.js';
 
 /** Something that is wrong, or strange. */
 export interface VerifyFinding {
   /** `error`: damaged, or nothing would take it. `warning`: worth knowing. */
   readonly severity: 'error' | 'warning';
-  /** An error code, a warning's code, or a kind of {@link TableCheck.findings}. */
+  /** An error code, a warning's code, or a kind of {@link TableReport.findings}. */
   readonly code: string;
   /** Byte offset in the data inside the containers, where a place can be named. */
   readonly offset: number | undefined;
@@ -42,7 +43,7 @@ export interface VerifyReport {
   /** What the HPT's blocks amount to, up to the first error in them. */
   readonly hpt: HtabSummary | undefined;
   /** What the entries of the resulting table look like; undefined without a table. */
-  readonly table: TableCheck | undefined;
+  readonly table: TableReport | undefined;
   readonly findings: readonly VerifyFinding[];
 }
 
@@ -62,43 +63,39 @@ export async function verify(
   input: string | ByteSource,
   options: OpenOptions = {},
 ): Promise<VerifyReport> {
+  const verification = new Verification(options);
   const source = typeof input === 'string' ? await openFile(input) : input;
-  const verification = new Verification(source.name, options);
+  const { name } = source;
   const { layers, opened, refusal } = await inspectContainer(source, containerOptions(options));
-  verification.layers = layers;
-  if (opened === undefined) {
-    verification.fail(refusal);
-    verification.warn(layers.flatMap(layerWarnings));
-    return verification.report();
-  }
-  await using container = opened;
+  verification.warn(layers.flatMap(layerWarnings));
+  let format: InputFormat | undefined;
   try {
-    const hpt = await openInside(container, options);
-    verification.format = hpt.format;
-    await verification.read(hpt);
-    verification.warn(hpt.warnings);
+    if (opened === undefined) throw refusal;
+    await using hpt = await openInside(opened, options);
+    format = hpt.format;
+    const known = hpt.warnings.length;
+    try {
+      await verification.read(hpt);
+    } finally {
+      verification.warn(hpt.warnings.slice(known));
+    }
   } catch (error) {
     verification.fail(error);
   }
-  await verification.checkTable();
-  return verification.report();
+  await verification.verifyTable();
+  return { name, layers, format, ...verification.report() };
 }
 
 class Verification {
-  layers: readonly ContainerLayer[] = [];
-  format: InputFormat | undefined;
   readonly #findings: VerifyFinding[] = [];
   readonly #census = new Census();
   readonly #builder: TableBuilder;
   #stream: StreamInfo | undefined;
   #hasTable = false;
   #items = 0;
-  #table: TableCheck | undefined;
+  #table: TableReport | undefined;
 
-  constructor(
-    readonly name: string,
-    readonly options: OpenOptions,
-  ) {
+  constructor(readonly options: OpenOptions) {
     this.#builder = new TableBuilder(options.order);
   }
 
@@ -113,28 +110,41 @@ class Verification {
     const stream = await describeStream(source, { start, signal, onProgress, onHtab });
     this.#stream = stream;
     this.warn(stream.warnings);
+    if (stream.eof === undefined) {
+      const { name = '', offset } = stream.opaque ?? {};
+      const message = `nothing behind section '${name}' could be looked at: its length is recorded nowhere`;
+      this.#find('error', 'E_SECTION_LENGTH', offset, message);
+    }
     if (stream.hpt === undefined) {
       this.#find('warning', 'W_NO_SECTION', undefined, 'the stream has no section spapr/htab');
+    } else {
+      placesOf(stream);
     }
-    this.#compareXml(libvirt, stream.configuration?.machine);
+    const other = libvirt && otherMachine(libvirt, stream.configuration?.machine);
+    if (other !== undefined) this.#find('warning', 'W_XML_MACHINE', undefined, other);
   }
 
   #add(item: HtabItem): void {
     this.#items++;
     this.#census.add(item);
-    if (item.type === 'order') this.#hasTable = true;
+    if (item.type === 'order') this.#begin(item.order, item.offset);
     if (item.type === 'no-hpt') this.#hasTable = false;
     if (this.#hasTable || this.options.order !== undefined) this.#builder.add(item);
   }
 
-  #compareXml(header: Buffer | undefined, machine: string | undefined): void {
-    const named = header && machineOfXml(header);
-    if (named === undefined || machine === undefined || named === machine) return;
-    const message = `the XML of the domain asks for machine type ${named}, and the stream is of ${machine}`;
-    this.#find('warning', 'W_XML_MACHINE', undefined, message);
+  /** The same contradiction that reading the HPT elsewhere refuses. */
+  #begin(order: number, offset: number): void {
+    this.#hasTable = true;
+    const wanted = this.options.order;
+    if (wanted === undefined || wanted === order) return;
+    throw new UsageError('E_ORDER', 'the input has another order than the one given', {
+      offset,
+      expected: String(wanted),
+      actual: String(order),
+    });
   }
 
-  async checkTable(): Promise<void> {
+  async verifyTable(): Promise<void> {
     if (!this.#hasTable) {
       const { blocks } = this.#census.summary();
       if (blocks === 0) return;
@@ -142,7 +152,7 @@ class Verification {
       this.#find('warning', 'W_ORDER', undefined, message);
       return;
     }
-    this.#table = await checkTable(this.#builder.finish(), { signal: this.options.signal });
+    this.#table = await verifyTable(this.#builder.finish(), { signal: this.options.signal });
     for (const { severity, code, message } of this.#table.findings) {
       this.#find(severity, code, undefined, message);
     }
@@ -154,9 +164,7 @@ class Verification {
 
   /** Takes what the file is to blame for; anything else goes on its way. */
   fail(error: unknown): void {
-    const ofTheFile = error instanceof FormatError || error instanceof LimitError;
-    const within = error instanceof UnsupportedError && this.format !== undefined;
-    if (!(error instanceof SpaprHtabError) || !(ofTheFile || within)) throw error;
+    if (!(error instanceof FormatError || error instanceof LimitError)) throw error;
     this.#find('error', error.code, error.offset, error.message);
   }
 
@@ -169,12 +177,9 @@ class Verification {
     this.#findings.push({ severity, code, offset, message });
   }
 
-  report(): VerifyReport {
+  report(): Omit<VerifyReport, 'name' | 'layers' | 'format'> {
     return {
-      name: this.name,
       ok: !this.#findings.some(({ severity }) => severity === 'error'),
-      layers: this.layers,
-      format: this.format,
       stream: this.#stream,
       hpt: this.#items > 0 ? this.#census.summary() : undefined,
       table: this.#table,

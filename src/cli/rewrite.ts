@@ -124,7 +124,7 @@ function changes({ identical, machine, hpt, rehashed }: RewriteResult): string[]
   const lines: string[] = [];
   if (machine.before !== machine.after)
     lines.push(`  machine: ${machine.before}, now ${machine.after}`);
-  if (hpt !== undefined && hpt.before !== hpt.after) {
+  if (hpt?.changed) {
     const { before, after } = hpt;
     lines.push(`  HPT before: ${figures(before)}`, `  HPT after:  ${figures(after)}`);
     const saved = before.bytes - after.bytes;

@@ -1,3 +1,4 @@
+import { lacksConfiguration } from '../qevm/configuration.js';
 import type { Configuration } from '../qevm/elements.js';
 import type { CheckReason, Verdict } from './outcome.js';
 import { Outcome } from './outcome.js';
@@ -13,8 +14,6 @@ export interface ConfigurationCheck {
 }
 
 const PATH = 'configuration';
-/** hw/ppc/spapr.c: compat properties of these, up to their removal, turn the element off. */
-const WITHOUT_CONFIGURATION = /^pseries-2\.[1-3]$/;
 
 /**
  * Compares the configuration element (migration/savevm.c qemu_loadvm_state_header,
@@ -25,7 +24,7 @@ export function checkConfiguration(
   target: string,
 ): ConfigurationCheck {
   const outcome = new Outcome();
-  const without = WITHOUT_CONFIGURATION.test(target);
+  const without = lacksConfiguration(target);
   const machine = configuration?.machine;
   if (configuration === undefined) {
     if (!without) {

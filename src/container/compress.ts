@@ -46,11 +46,14 @@ export class CompressedSink extends PipeSink implements AsyncDisposable {
   async #write(bytes: Uint8Array): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     const { input } = this.#compressor;
+    // Called when the bytes are taken, and may be reused.
+    const taken = new Promise<void>((resolve, reject) => {
+      input.write(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+    taken.catch(() => undefined);
     try {
-      // Called when the bytes are taken, and may be reused.
-      await new Promise<void>((resolve, reject) => {
-        input.write(bytes, (error) => (error ? reject(error) : resolve()));
-      });
+      // A compressor that is destroyed while it waits for room never answers.
+      await Promise.race([taken, this.#pump.then(() => taken)]);
     } catch (error) {
       // An input that closes is a consequence: what the output says comes first.
       await this.#pump;

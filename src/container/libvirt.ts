@@ -165,3 +165,33 @@ function untilNul(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return bytes.toString('utf8', 0, end === -1 ? bytes.length : end);
 }
+
+/** Longest tag that is looked at, and how many: real ones have below 100 characters. */
+const MAX_TAG = 4096;
+const MAX_TAGS = 16;
+
+/**
+ * The machine type in the XML of an image, of which the bytes up to the stream are given. libvirt
+ * starts QEMU with it and does not look into the stream.
+ */
+export function machineOfXml(image: Buffer): string | undefined {
+  const end = image.indexOf(0, HEADER_LENGTH);
+  const header = image.subarray(0, end < 0 ? image.length : end);
+  let at = HEADER_LENGTH;
+  for (let tags = 0; tags < MAX_TAGS; tags++) {
+    at = header.indexOf('<type ', at);
+    if (at < 0) return undefined;
+    const [tag] = header.toString('latin1', at, at + MAX_TAG).split('>', 1);
+    const machine = /\smachine=["']([^"']+)["']/.exec(tag ?? '')?.[1];
+    if (machine !== undefined) return machine;
+    at++;
+  }
+  return undefined;
+}
+
+/** What is to be said where the stream is of another machine type than the XML; else undefined. */
+export function otherMachine(image: Buffer, machine: string | undefined): string | undefined {
+  const named = machineOfXml(image);
+  if (named === undefined || machine === undefined || named === machine) return undefined;
+  return `the XML of the domain asks for machine type ${named}, and the stream is of ${machine}`;
+}

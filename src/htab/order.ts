@@ -1,4 +1,4 @@
-import { FormatError } from '../errors.js';
+import { FormatError, UsageError } from '../errors.js';
 
 /**
  * The order of an HPT: log2 of its size in bytes.
@@ -40,6 +40,14 @@ export function checkOrder(order: number, offset: number, path = 'spapr/htab'): 
     offset,
     path,
     expected: `${MIN_ORDER} to ${MAX_ORDER}, or 0xffffffff for a guest without HPT`,
+    actual: String(order),
+  });
+}
+
+/** The error for an order that the caller gave and no HPT can have. */
+export function noSuchOrder(order: number): UsageError {
+  return new UsageError('E_ORDER', 'no HPT has this order', {
+    expected: `${MIN_ORDER} to ${MAX_ORDER}`,
     actual: String(order),
   });
 }

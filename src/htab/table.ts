@@ -10,7 +10,7 @@ import {
   isZeroEntry,
 } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
-import { HPTE_BYTES, isOrder, MAX_ORDER, MIN_ORDER, slotsOfOrder } from './order.js';
+import { HPTE_BYTES, isOrder, noSuchOrder, slotsOfOrder } from './order.js';
 import { TablePage } from './page.js';
 import { RunBuilder } from './runs.js';
 
@@ -49,12 +49,7 @@ export class HashPageTable {
     /** log2 of the table's size in bytes. */
     readonly order: number,
   ) {
-    if (!isOrder(order)) {
-      throw new UsageError('E_ORDER', 'no HPT has this order', {
-        expected: `${MIN_ORDER} to ${MAX_ORDER}`,
-        actual: String(order),
-      });
-    }
+    if (!isOrder(order)) throw noSuchOrder(order);
     this.slots = slotsOfOrder(order);
     // About 2^16 pages for a full table, within bounds that keep an insertion cheap.
     this.#pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));

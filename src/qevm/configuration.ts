@@ -7,6 +7,14 @@ const MAX_CAPABILITIES = 256;
 const PREFIX = 'configuration/';
 
 /**
+ * Whether streams of this machine type have no configuration element and no footers
+ * (hw/core/machine.c hw_compat_2_3, QEMU 2.6 to 8.1; pseries begins with 2.1).
+ */
+export function lacksConfiguration(machine: string): boolean {
+  return /^pseries-2\.[1-3]$/.test(machine);
+}
+
+/**
  * Reads the configuration element from its type byte on, with its subsections
  * (migration/savevm.c vmstate_configuration, QEMU 2.4 and later).
  * @throws FormatError `E_CONFIGURATION`, `E_TRUNCATED`; LimitError

@@ -1,4 +1,3 @@
-import { HEADER_LENGTH } from '../container/libvirt.js';
 import { editLibvirtHeader, newLibvirtHeader } from '../container/libvirt-encode.js';
 import { UsageError } from '../errors.js';
 import { libvirtFormat, type Wrapping } from './wrapping.js';
@@ -13,12 +12,13 @@ export interface HeaderEdits {
   readonly running?: boolean | undefined;
 }
 
-/** As much XML as libvirt itself would read back. */
+/** A limit of this package: the XML of a domain has some ten KiB. */
 const MAX_XML = 16 * 1024 * 1024;
 
 /**
  * What stands before the stream: nothing, or the header of a libvirt image.
  * @param before the header of the input, if it is such an image
+ * @param edits the XML is one that {@link checkXml} takes
  * @throws UsageError `E_USAGE`
  */
 export function headerFor(
@@ -33,14 +33,14 @@ export function headerFor(
       'a raw stream has no place for the XML or the state of a domain; write a libvirt image',
     );
   }
-  if (xml !== undefined) checkXml(xml);
   const format = libvirtFormat(wrapping.format);
   if (before !== undefined) return editLibvirtHeader(before, { format, running, xml });
   if (xml !== undefined) return newLibvirtHeader({ format, running, xml });
   throw new UsageError('E_USAGE', 'a new libvirt image needs the XML of its domain (--xml FILE)');
 }
 
-function checkXml(xml: string): void {
+/** @throws UsageError `E_USAGE` for what is not the XML of a domain */
+export function checkXml(xml: string): void {
   const length = Buffer.byteLength(xml);
   if (length > MAX_XML) {
     throw new UsageError('E_USAGE', 'the XML of the domain is too long', {
@@ -64,25 +64,4 @@ function root(xml: string): string {
     if (end === undefined || found < 0) return xml.slice(at, at + 32);
     at = found + end.length;
   }
-}
-
-/** Longest tag that is looked at, and how many: real ones have below 100 characters. */
-const MAX_TAG = 4096;
-const MAX_TAGS = 16;
-
-/**
- * The machine type in the XML of a libvirt image's header. libvirt starts QEMU with it and does not
- * look into the stream.
- */
-export function machineOfXml(header: Buffer): string | undefined {
-  let at = HEADER_LENGTH;
-  for (let tags = 0; tags < MAX_TAGS; tags++) {
-    at = header.indexOf('<type ', at);
-    if (at < 0) return undefined;
-    const [tag] = header.toString('latin1', at, at + MAX_TAG).split('>', 1);
-    const machine = /\smachine=["']([^"']+)["']/.exec(tag ?? '')?.[1];
-    if (machine !== undefined) return machine;
-    at++;
-  }
-  return undefined;
 }

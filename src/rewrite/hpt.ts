@@ -8,8 +8,6 @@ import { allInLast, withoutHpt } from './payloads.js';
 
 /** What is wanted of the HPT of a stream. Edits combine, in the order in which they stand here. */
 export interface HptEdits {
-  /** Put this HPT in the place of the stream's. */
-  readonly replacement?: Replacement | undefined;
   /** Rehash into a table of this order. */
   readonly order?: number | undefined;
   /** With `order`: drop what is not bolted, as the kernel's resize does. Default false. */
@@ -22,6 +20,11 @@ export interface HptEdits {
   readonly allowOtherOrder?: boolean | undefined;
   /** Take a table for a stream without HPT (radix), or none for one with it. Default false. */
   readonly allowRadix?: boolean | undefined;
+}
+
+/** The same, with the HPT that takes the place of the stream's. */
+export interface HptPlan extends HptEdits {
+  readonly replacement?: Replacement | undefined;
 }
 
 /** An HPT from elsewhere, looked through once. */
@@ -62,7 +65,7 @@ export interface PlannedHpt {
 }
 
 /** Whether the present table has to be held as a whole. */
-export function needsTable(edits: HptEdits): boolean {
+export function needsTable(edits: HptPlan): boolean {
   const { replacement, order, compact } = edits;
   return replacement === undefined && (order !== undefined || compact === true);
 }
@@ -73,7 +76,7 @@ export function needsTable(edits: HptEdits): boolean {
  */
 export async function planHpt(
   present: PresentHpt,
-  edits: HptEdits,
+  edits: HptPlan,
   signal: AbortSignal | undefined,
 ): Promise<PlannedHpt> {
   const nothing: PlannedHpt = { items: undefined, rehashed: undefined, notes: [] };
@@ -90,7 +93,7 @@ export async function planHpt(
 
 async function planTable(
   present: PresentHpt,
-  edits: HptEdits,
+  edits: HptPlan,
   signal: AbortSignal | undefined,
 ): Promise<PlannedHpt> {
   const { replacement } = edits;
@@ -100,6 +103,12 @@ async function planTable(
   const notes: string[] = [];
   if (edits.order !== undefined && edits.order === present.order && replacement === undefined) {
     notes.push(`the table has order ${wanted} already`);
+  }
+  if (present.order !== undefined && wanted !== present.order) {
+    notes.push(
+      `the table gets order ${wanted}, and nothing tells the guest: one that uses its table already, ` +
+        `as Linux does once it is up, goes on computing with order ${present.order} and does not survive`,
+    );
   }
   const { parts } = present;
   const filter = { boltedOnly: edits.boltedOnly ?? false };
@@ -112,7 +121,7 @@ async function planTable(
       return { items: edits.boltedOnly ? kept : undefined, rehashed: undefined, notes };
     }
     const same = replacement.payloads === parts + 1;
-    if (!same) refuseWithoutParts(parts, replacement.reach);
+    if (!same) refuseWithoutParts(parts, replacement.reach > 0);
     const items = same ? kept : () => allInLast(order, parts, kept());
     return { items, rehashed: undefined, notes };
   }
@@ -127,13 +136,13 @@ async function planTable(
     table = result.table;
     rehashed = result.counts;
   }
-  refuseWithoutParts(parts, table.counts().valid);
+  refuseWithoutParts(parts, table.pageNumbers().length > 0);
   const made = table;
   return { items: () => allInLast(wanted, parts, made.items(filter)), rehashed, notes };
 }
 
 /** The order of a replacement: its own, or else the stream's, which it must fit. */
-function orderFor(replacement: Replacement, present: PresentHpt, edits: HptEdits): number {
+function orderFor(replacement: Replacement, present: PresentHpt, edits: HptPlan): number {
   const { name, order, reach } = replacement;
   if (order === undefined) {
     if (present.order === undefined) {
@@ -158,20 +167,20 @@ function otherOrder(name: string, order: number, actual: string): SpaprHtabError
   return new UsageError(
     'E_ORDER',
     `${name} is of another order than the stream's HPT, and a guest computes with the order that it ` +
-      'booted with; rehash it to that order, or allow another one',
+      'booted with; rehash it (--order N), or allow another one (--allow-other-order)',
     { expected: `order ${order}`, actual },
   );
 }
 
 /** The guest has no HPT: most edits have nothing to do. */
-function planRadix(edits: HptEdits): PlannedHpt {
+function planRadix(edits: HptPlan): PlannedHpt {
   if (edits.order !== undefined) throw noHpt();
   const asked = edits.compact || edits.boltedOnly;
   const notes = asked ? ['the guest has no HPT (radix): there is nothing to do in it'] : [];
   return { items: undefined, rehashed: undefined, notes };
 }
 
-function planNoHpt(present: PresentHpt, replacement: Replacement, edits: HptEdits): PlannedHpt {
+function planNoHpt(present: PresentHpt, replacement: Replacement, edits: HptPlan): PlannedHpt {
   if (edits.order !== undefined) throw noHpt();
   if (!present.radix && !edits.allowRadix) {
     throw radixRefused(`${replacement.name} says that there is no HPT, and the guest has one`);
@@ -184,8 +193,8 @@ function radixRefused(why: string): SpaprHtabError {
 }
 
 /** START has no room for blocks. */
-function refuseWithoutParts(parts: number, blocks: number): void {
-  if (parts > 0 || blocks === 0) return;
+function refuseWithoutParts(parts: number, blocks: boolean): void {
+  if (parts > 0 || !blocks) return;
   throw new UnsupportedError(
     'E_UNSUPPORTED',
     'the stream has a START of spapr/htab and no part behind it that could take the blocks',

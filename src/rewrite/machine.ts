@@ -1,21 +1,34 @@
 import { readExactly } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { UnsupportedError, UsageError } from '../errors.js';
-import { encodeMachineName } from '../qevm/configuration.js';
+import { encodeMachineName, lacksConfiguration } from '../qevm/configuration.js';
 import type { Configuration } from '../qevm/elements.js';
 import { MAX_VMDESC_BYTES } from '../qevm/vmdesc.js';
 import { resizeMachineName } from '../qevm/vmdesc-edit.js';
 import type { Patch } from './patch.js';
 
-/** Machine types that have no configuration element (hw/core/machine.c hw_compat_2_3). */
-const WITHOUT_CONFIGURATION = /^pseries-2\.[0-3]$/;
+/** @throws UsageError `E_USAGE` for a name that is none; UnsupportedError `E_UNSUPPORTED` */
+export function checkMachine(machine: string): void {
+  if (!/^[\x21-\x7e]{1,255}$/.test(machine)) {
+    throw new UsageError('E_USAGE', 'this is no name of a machine type', {
+      expected: 'a name such as pseries-7.2',
+      actual: JSON.stringify(machine),
+    });
+  }
+  if (lacksConfiguration(machine)) {
+    throw new UnsupportedError(
+      'E_UNSUPPORTED',
+      `a stream for ${machine} has neither configuration element nor footers, and cannot get that way`,
+    );
+  }
+}
 
 /**
  * Patches that put another machine type into a stream: into the configuration element, and, when
  * its length changes, that length into the description at the end (QEMU 9.0 and later describe the
  * configuration there too; QEMU does not read it, its scripts do).
- * @throws UnsupportedError `E_UNSUPPORTED` for a stream or a target without configuration element;
- *   UsageError for a name that is none
+ * @param machine as {@link checkMachine} takes it
+ * @throws UnsupportedError `E_UNSUPPORTED` for a stream without configuration element
  */
 export function machinePatches(
   source: ByteSource,
@@ -23,22 +36,10 @@ export function machinePatches(
   configuration: Configuration | undefined,
   vmdesc: { readonly offset: number; readonly length: number } | undefined,
 ): Patch[] {
-  if (!/^[\x21-\x7e]{1,255}$/.test(machine)) {
-    throw new UsageError('E_USAGE', 'this is no name of a machine type', {
-      expected: 'a name such as pseries-7.2',
-      actual: JSON.stringify(machine),
-    });
-  }
   if (configuration === undefined) {
     throw new UnsupportedError(
       'E_UNSUPPORTED',
       'the stream does not record its machine type (pseries-2.3 or older), so it cannot be changed',
-    );
-  }
-  if (WITHOUT_CONFIGURATION.test(machine)) {
-    throw new UnsupportedError(
-      'E_UNSUPPORTED',
-      `a stream for ${machine} has neither configuration element nor footers, and this one has`,
     );
   }
   if (machine === configuration.machine) return [];

@@ -49,17 +49,17 @@ export function wrappingOf(layers: readonly ContainerLayer[]): Wrapping | undefi
 
 /**
  * What the output gets.
- * @param mapped whether the stream is one of mapped-ram
+ * @param mapped whether the stream is one of mapped-ram; undefined where that is not known yet
  * @throws UnsupportedError `E_UNSUPPORTED` for what libvirt or QEMU could not read
  */
 export function chooseWrapping(
   before: Wrapping | undefined,
   edits: WrappingEdits,
-  mapped: boolean,
+  mapped: boolean | undefined,
 ): Wrapping {
   const container = edits.container ?? before?.container ?? 'raw';
   const same = container === before?.container;
-  const otherwise = container === 'libvirt' && mapped ? 'sparse' : 'none';
+  const otherwise = container === 'libvirt' && mapped === true ? 'sparse' : 'none';
   const format = edits.compress ?? (same ? before.format : otherwise);
   if (container === 'raw') {
     if (format === 'sparse') {
@@ -76,7 +76,7 @@ export function chooseWrapping(
     });
   }
   const untouched = same && edits.compress === undefined;
-  if (!untouched && mapped !== (format === 'sparse')) {
+  if (!untouched && mapped !== undefined && mapped !== (format === 'sparse')) {
     const message = mapped
       ? 'the stream has mapped-ram, which libvirt reads from images of the format sparse only'
       : 'the format sparse is for streams with mapped-ram, and this one has its pages in the stream';

@@ -153,7 +153,7 @@ test('a description that nothing can be found in stays as it is', async () => {
 });
 
 describe('refused', () => {
-  test.each(['pseries-2.0', 'pseries-2.1', 'pseries-2.2', 'pseries-2.3'])('%s', async (machine) => {
+  test.each(['pseries-2.1', 'pseries-2.2', 'pseries-2.3'])('%s', async (machine) => {
     const error = await refusal(rewritten(smallGuest(), { machine }));
     expect(error).toMatchObject({ code: 'E_UNSUPPORTED' });
     expect(error.message).toContain('footers');

@@ -7,7 +7,7 @@ import { BAD_PAGE_SIZE, BAD_SEGMENT, hashOf, PTEG_SLOTS, ptegOf } from './pteg.j
 import type { HashPageTable } from './table.js';
 
 /** What may be wrong with an entry. */
-export type FindingCode =
+export type TableFindingCode =
   /** Something is stored, but V is not set: KVM refuses it (EINVAL), QEMU under TCG takes it. */
   | 'not-valid'
   /** The page size is none that exists: KVM refuses it (EINVAL), QEMU under TCG never uses it. */
@@ -21,7 +21,7 @@ export type FindingCode =
 
 /** A kind of fault, and how often it was met. */
 export interface TableFinding {
-  readonly code: FindingCode;
+  readonly code: TableFindingCode;
   /**
    * `error`: KVM refuses to load it, or no lookup can find it. `warning`: strange, but it works. A
    * misplaced or repeated entry can be a guest's own doing, as H_ENTER of neither KVM nor QEMU
@@ -44,7 +44,7 @@ export interface PageSizeCount {
   readonly count: number;
 }
 
-export interface TableCheck {
+export interface TableReport {
   readonly order: number;
   /** Entries with V. */
   readonly valid: number;
@@ -62,7 +62,7 @@ export interface TableCheck {
   readonly findings: readonly TableFinding[];
 }
 
-const TEXTS: Record<FindingCode, [TableFinding['severity'], string]> = {
+const TEXTS: Record<TableFindingCode, [TableFinding['severity'], string]> = {
   'not-valid': ['error', 'stored without the valid bit; KVM refuses to load that'],
   'page-size': ['error', 'with a page size that does not exist; KVM refuses to load that'],
   'segment-size': ['error', 'with a reserved segment size; KVM refuses to load that'],
@@ -80,10 +80,10 @@ const TEXTS: Record<FindingCode, [TableFinding['severity'], string]> = {
  * pages the lowest 11 or 7 bits of the hash are not in the entry, so that a wrong PTEG of the same
  * 2048 or 128 cannot be told.
  */
-export async function checkTable(
+export async function verifyTable(
   table: HashPageTable,
   options: { readonly signal?: AbortSignal | undefined } = {},
-): Promise<TableCheck> {
+): Promise<TableReport> {
   const pace = new Pace(options.signal);
   const checker = new Checker(table);
   for (const number of table.pageNumbers().sort()) {
@@ -95,7 +95,7 @@ export async function checkTable(
 
 class Checker {
   readonly #table: HashPageTable;
-  readonly #found = new Map<FindingCode, { count: number; first: number }>();
+  readonly #found = new Map<TableFindingCode, { count: number; first: number }>();
   /** By base page shift and actual one. */
   readonly #sizes = new Uint32Array(64 * 64);
   #valid = 0;
@@ -175,19 +175,19 @@ class Checker {
     return false;
   }
 
-  #add(code: FindingCode, index: number): void {
+  #add(code: TableFindingCode, index: number): void {
     const found = this.#found.get(code);
     if (found === undefined) this.#found.set(code, { count: 1, first: index });
     else found.count++;
   }
 
-  report(): TableCheck {
+  report(): TableReport {
     const byPageSize: PageSizeCount[] = [];
     for (const [size, count] of this.#sizes.entries()) {
       if (count === 0) continue;
       byPageSize.push({ base: 2 ** Math.floor(size / 64), actual: 2 ** (size % 64), count });
     }
-    const codes = Object.keys(TEXTS) as FindingCode[];
+    const codes = Object.keys(TEXTS) as TableFindingCode[];
     const findings = codes.flatMap((code): TableFinding[] => {
       const found = this.#found.get(code);
       if (found === undefined) return [];

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { checkTable, HashPageTable, openHpt, pageShifts, type TableCheck } from 'spapr-htab';
+import { HashPageTable, openHpt, pageShifts, type TableReport, verifyTable } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
 import { fixturesOf, fixtureUrl } from '../helpers/fixtures.js';
 import { ENCODINGS, type PlainPage, plainEntry, plainPteg } from '../helpers/hash.js';
@@ -22,12 +22,12 @@ function slotOf(one: PlainPage, order: number, place = 0): number {
   return Number(plainPteg(one, order)) * 8 + place;
 }
 
-const brief = ({ findings }: TableCheck) =>
+const brief = ({ findings }: TableReport) =>
   findings.map(({ code, severity, count, first }) => [code, severity, count, first]);
 
-describe('checkTable', () => {
+describe('verifyTable', () => {
   test('an empty table', async () => {
-    expect(await checkTable(new HashPageTable(46))).toEqual({
+    expect(await verifyTable(new HashPageTable(46))).toEqual({
       order: 46,
       valid: 0,
       bolted: 0,
@@ -49,7 +49,7 @@ describe('checkTable', () => {
         put(table, slotOf(other, 24, place), plainEntry(other, place === 0 ? 0x10n : 0n));
       }
     });
-    expect(await checkTable(table)).toEqual({
+    expect(await verifyTable(table)).toEqual({
       order: 24,
       valid: 14,
       bolted: 2,
@@ -85,7 +85,7 @@ describe('checkTable', () => {
           const bytes = plainEntry(one);
           return put(table, spoil(slotOf(one, 22, place), bytes), bytes);
         });
-        const result = await checkTable(table);
+        const result = await verifyTable(table);
         expect(brief(result)).toEqual([[code, severity, places.length, Math.min(...slots)]]);
         expect(result.findings[0]?.message).toContain(`slot ${Math.min(...slots)}`);
       }
@@ -97,9 +97,9 @@ describe('checkTable', () => {
       const one = { ...page, secondary };
       const table = new HashPageTable(26);
       const index = put(table, slotOf(one, 26), plainEntry(one));
-      expect(brief(await checkTable(table))).toEqual([]);
+      expect(brief(await verifyTable(table))).toEqual([]);
       put(table, index, plainEntry({ ...one, secondary: !secondary }));
-      expect(brief(await checkTable(table))).toEqual([['misplaced', 'error', 1, index]]);
+      expect(brief(await verifyTable(table))).toEqual([['misplaced', 'error', 1, index]]);
     }
   });
 
@@ -133,7 +133,7 @@ describe('checkTable', () => {
             const second = put(table, slotOf(c, order, 6), plainEntry(c, 0x10n));
             // The later one, or the one in the secondary PTEG.
             const named = one === two ? Math.max(first, second) : one ? first : second;
-            expect(brief(await checkTable(table))).toEqual([['duplicate', 'warning', 1, named]]);
+            expect(brief(await verifyTable(table))).toEqual([['duplicate', 'warning', 1, named]]);
           },
         ),
         { numRuns: 300 },
@@ -148,7 +148,7 @@ describe('checkTable', () => {
       bytes[6] = 0xff;
       bytes[7] = (bytes[7] ?? 0) | 0x80;
       const index = put(table, slotOf(huge, 24, 4), bytes);
-      expect(brief(await checkTable(table))).toEqual([['duplicate', 'warning', 1, index]]);
+      expect(brief(await verifyTable(table))).toEqual([['duplicate', 'warning', 1, index]]);
     });
 
     test('each of many counts once', async () => {
@@ -158,7 +158,7 @@ describe('checkTable', () => {
       for (const place of [0, 1])
         slots.push(put(table, slotOf(second, 24, place), plainEntry(second)));
       const named = slots.slice(1).sort((a, b) => a - b)[0];
-      expect(brief(await checkTable(table))).toEqual([['duplicate', 'warning', 4, named]]);
+      expect(brief(await verifyTable(table))).toEqual([['duplicate', 'warning', 4, named]]);
     });
 
     test('pages that differ in one thing are none', async () => {
@@ -177,7 +177,7 @@ describe('checkTable', () => {
           const one = { ...other, secondary };
           put(table, slotOf(page, 18, 0), plainEntry(page));
           put(table, slotOf(one, 18, 1), plainEntry(one));
-          expect(brief(await checkTable(table))).toEqual([]);
+          expect(brief(await verifyTable(table))).toEqual([]);
         }
       }
     });
@@ -197,7 +197,7 @@ describe('checkTable', () => {
       let entries = 0;
       for (const { file, order } of files) {
         const table = await read(file, order);
-        const result = await checkTable(table);
+        const result = await verifyTable(table);
         expect(result.findings, file).toEqual([]);
         const { valid, bolted, large, secondary, primary } = result;
         expect({ valid, bolted, large, notValid: 0 }).toEqual(table.counts());
@@ -211,7 +211,7 @@ describe('checkTable', () => {
 
     test('entries that were made up are accepted by KVM wherever they stand, and are told', async () => {
       const table = await read('kvm/p8-many-r2048.htab.gz', 24);
-      const result = await checkTable(table);
+      const result = await verifyTable(table);
       const misplaced: number[] = [];
       const mask = (1n << 17n) - 1n;
       for (const { index, dw0, dw1 } of table.entries()) {
@@ -242,7 +242,7 @@ describe('checkTable', () => {
           bytes.writeBigUInt64BE(dw0 ^ (1n << bit));
           bytes.writeBigUInt64BE(dw1, 8);
           put(spoiled, index, bytes);
-          expect(brief(await checkTable(spoiled))).toEqual([['misplaced', 'error', 1, index]]);
+          expect(brief(await verifyTable(spoiled))).toEqual([['misplaced', 'error', 1, index]]);
         }
       }
     });
@@ -250,7 +250,7 @@ describe('checkTable', () => {
 
   test('an abort is heeded', async () => {
     const signal = AbortSignal.abort(new Error('enough'));
-    await expect(checkTable(new HashPageTable(18), { signal })).rejects.toMatchObject({
+    await expect(verifyTable(new HashPageTable(18), { signal })).rejects.toMatchObject({
       name: 'AbortedError',
       code: 'E_ABORTED',
       cause: new Error('enough'),
