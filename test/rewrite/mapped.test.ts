@@ -207,6 +207,19 @@ describe('a whole guest', () => {
     const small = await edited(image, { compact: true, machine: 'pseries-9.0', container: 'raw' });
     expect(small).toMatchObject({ mapped: { pagesOffset }, ram: before });
   });
+
+  test('out of a qcow2 image into a libvirt image, with another HPT and name', async () => {
+    const item = fixture('containers/qcow2-mapped-ram-11.1.qcow2.gz');
+    const image = scratchFile('image.qcow2', load(item));
+    const edits = { compact: true, machine: 'pseries-11.1-longer' };
+    const wrapped = await edited(image, { ...edits, container: 'libvirt', xml: XML });
+    expect(wrapped.ram).toBe(await ramHash(image));
+    expect(wrapped.mapped).toMatchObject({ pagesOffset: MIB });
+    expect(wrapped.result.wrapping).toEqual({
+      before: undefined,
+      after: { container: 'libvirt', format: 'sparse' },
+    });
+  });
 });
 
 async function ramHash(path: string): Promise<string> {
