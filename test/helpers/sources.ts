@@ -7,13 +7,14 @@ import { afterAll } from 'vitest';
 let folder: string | undefined;
 let made = 0;
 
+// Here, and not where the folder is made: within a test it is too late to register anything.
+afterAll(() => {
+  if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+});
+
 /** A folder for this test file, removed at its end. */
 export function scratch(): string {
-  if (folder === undefined) {
-    const path = mkdtempSync(join(tmpdir(), 'spapr-htab-test-'));
-    folder = path;
-    afterAll(() => rmSync(path, { recursive: true, force: true }));
-  }
+  folder ??= mkdtempSync(join(tmpdir(), 'spapr-htab-test-'));
   return folder;
 }
 
