@@ -1,8 +1,8 @@
 /**
- * spapr-htab: reads, checks and translates the hashed page table (HPT) of ppc64 pseries guests.
+ * spapr-htab: reads, checks, translates and rewrites the hashed page table (HPT) of ppc64 pseries guests.
  *
- * - {@link openHpt} opens any snapshot or HPT file; {@link convert} and {@link inspect} are the two
- *   jobs of the command line.
+ * - {@link openHpt} opens any snapshot or HPT file; {@link inspect}, {@link convert},
+ *   {@link rewrite}, {@link verify} and {@link checkSnapshot} do what the command does.
  * - {@link readStream} walks a QEMU migration stream.
  * - {@link HashPageTable} holds a table; the codecs translate without holding one.
  *

@@ -23,6 +23,20 @@ test('every code of docs/errors.md is thrown somewhere', () => {
   }
 });
 
+test('docs/warnings.md has every warning, and no other', () => {
+  const source = execFileSync('git', ['grep', '-hoE', "'W_[A-Z_0-9]+'", '--', 'src'], {
+    encoding: 'utf8',
+  });
+  const used = new Set(
+    source
+      .split('\n')
+      .filter(Boolean)
+      .map((code) => code.slice(1, -1)),
+  );
+  const listed = [...read('docs/warnings.md').matchAll(/`(W_\w+)`/g)].map((match) => match[1]);
+  expect(listed.sort()).toEqual([...used].sort());
+});
+
 test('docs/dependencies.md names every dependency, and no other', () => {
   const { dependencies, devDependencies } = JSON.parse(read('package.json'));
   const rows = read('docs/dependencies.md')
@@ -57,6 +71,14 @@ test('the example of docs/embedding.md compiles and works', async () => {
     new AbortController().signal,
     (percent: number) => percents.push(percent),
   );
+  const linux = scratchFile('linux.mig', load(fixture('qemu/linux-p8-live.mig.gz')));
+  const { signal } = new AbortController();
+  expect(await example.renew(linux, 'pseries-7.2', signal)).toEqual([]);
+  expect(await example.renew(linux, 'pseries-7.2', signal)).toEqual(['nothing to do']);
+  const cut = scratchFile('cut.mig', smallGuest().subarray(0, 3000));
+  expect(await example.renew(cut, 'pseries-7.2', signal)).toEqual([
+    expect.stringContaining('the file ends inside'),
+  ]);
   expect(result).toEqual({ machine: 'pseries-7.2', warnings: [] });
   expect(Buffer.concat(sent).readUInt32LE(0)).toBe(1);
   expect(percents.at(-1)).toBe(100);

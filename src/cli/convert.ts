@@ -48,7 +48,7 @@ function sentence(done: ConvertResult, args: ConvertArguments): string {
   const to = done.to === 'kernel' ? `kernel (${args.endian}-endian headers)` : done.to;
   if (done.radix) return `${of} to ${to}: the guest has no HPT (radix), ${size(done.bytes)}`;
   const order = done.order === undefined ? 'order unknown' : `order ${done.order}`;
-  const valid = `${done.valid} ${done.valid === 1 ? 'entry' : 'entries'}`;
+  const valid = count(done.valid, 'entry');
   return (
     `${of} to ${to}: ${order}, ${count(done.parts, 'part')}, ` +
     `${count(done.blocks, 'block')}, ${valid}, ${size(done.bytes)}`

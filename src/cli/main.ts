@@ -42,7 +42,7 @@ const json = new Option('--json', 'print JSON, errors included');
 
 function program(signal: AbortSignal): Command {
   const root = new Command('spapr-htab')
-    .description('Read, check and translate the hashed page table (HPT) of ppc64 pseries guests.')
+    .description('Read, check, translate and rewrite the hashed page table (HPT) of ppc64 guests.')
     .version(version)
     .addHelpText('after', EXIT_CODES)
     .exitOverride()
@@ -155,6 +155,11 @@ function program(signal: AbortSignal): Command {
         'little',
         'big',
       ]),
+    )
+    .addOption(
+      new Option('--htab-order <n>', 'order of its table, where it does not tell it').argParser(
+        integer(0),
+      ),
     )
     .option('--allow-other-order', "take an HPT of another order than the stream's")
     .option('--allow-radix', 'take an HPT for a guest without one, or none for one with it')

@@ -28,6 +28,7 @@ export interface RewriteArguments
   readonly htab?: string;
   readonly htabFrom?: 'kernel' | 'section' | 'image' | 'archive' | 'snapshot';
   readonly htabEndian?: 'little' | 'big';
+  readonly htabOrder?: number;
   readonly xml?: string;
   readonly running?: boolean;
   readonly paused?: boolean;
@@ -55,7 +56,7 @@ export async function runRewrite(
       signal: operation.signal,
       onProgress: operation.onProgress,
       htab: args.htab === undefined ? undefined : inputOf(args.htab),
-      htabOptions: { from: args.htabFrom, byteOrder: args.htabEndian },
+      htabOptions: { from: args.htabFrom, byteOrder: args.htabEndian, order: args.htabOrder },
       ...{ order, likeKernel, boltedOnly, compact, machine, container, compress },
       ...{ xml, running, allowOtherOrder, allowRadix, force },
     }),
@@ -69,23 +70,23 @@ export async function runRewrite(
     process.stderr.write(`warning: ${printable(warning.message)}\n`);
   }
   const lines = [`${args.output}: ${wrapped(done.wrapping.after)}, ${size(done.bytes.after)}`];
-  lines.push(...changes(done));
+  lines.push(...changes(done, args));
   out.write(`${lines.map(printable).join('\n')}\n`);
 }
 
 /** Options that do nothing without another one, and standard input that two want, are mistakes. */
 function check(input: string, args: RewriteArguments): void {
-  const { htab, xml, order, likeKernel, htabFrom, htabEndian, allowOtherOrder } = args;
+  const { htab, xml, order, likeKernel, htabFrom, htabEndian, htabOrder, allowOtherOrder } = args;
   if ([input, htab, xml].filter((file) => file === '-').length > 1) {
     throw new UsageError('E_USAGE', 'standard input (-) can be read for one thing only');
   }
   if (likeKernel && order === undefined) {
     throw new UsageError('E_USAGE', '--like-kernel says how to rehash; give --order N too');
   }
-  if (htab === undefined && (htabFrom || htabEndian || allowOtherOrder)) {
+  if (htab === undefined && (htabFrom || htabEndian || htabOrder || allowOtherOrder)) {
     throw new UsageError(
       'E_USAGE',
-      '--htab-from, --htab-endian and --allow-other-order say how to take --htab FILE; give it too',
+      '--htab-from, --htab-endian, --htab-order and --allow-other-order say how to take --htab FILE; give it too',
     );
   }
 }
@@ -119,7 +120,10 @@ function wrapped({ container, format }: Wrapping): string {
   return format === 'none' ? name : `${name}, ${format}`;
 }
 
-function changes({ identical, machine, hpt, rehashed }: RewriteResult): string[] {
+function changes(
+  { identical, machine, hpt, rehashed }: RewriteResult,
+  args: RewriteArguments,
+): string[] {
   if (identical) return ['  the same as the input, byte for byte'];
   const lines: string[] = [];
   if (machine.before !== machine.after)
@@ -131,7 +135,7 @@ function changes({ identical, machine, hpt, rehashed }: RewriteResult): string[]
     if (saved > 0) {
       const percent = Math.round((100 * saved) / before.bytes);
       lines.push(`  saved: ${size(saved)} of ${size(before.bytes)} (${percent} %)`);
-    }
+    } else if (args.compact) lines.push('  saved: nothing');
   }
   if (rehashed !== undefined) {
     const { bolted, kept, dropped } = rehashed;
@@ -142,6 +146,6 @@ function changes({ identical, machine, hpt, rehashed }: RewriteResult): string[]
 
 function figures(hpt: NonNullable<RewriteResult['hpt']>['before']): string {
   if (hpt.radix) return `none (radix), -1 in ${count(hpt.parts, 'part')}`;
-  const entries = `${hpt.entries} ${hpt.entries === 1 ? 'entry' : 'entries'}`;
+  const entries = count(hpt.entries, 'entry');
   return `order ${hpt.order}, ${entries} in ${count(hpt.blocks, 'block')}, ${count(hpt.parts, 'part')}, ${size(hpt.bytes)}`;
 }

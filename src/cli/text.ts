@@ -18,9 +18,10 @@ export function size(bytes: number): string {
   return unit === 0 ? `${bytes} bytes` : `${value.toFixed(1)} ${units[unit]}`;
 }
 
-/** `1 part`, `2 parts`. */
+/** `1 part`, `2 parts`, `3 entries`. */
 export function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : noun.endsWith('y') ? '' : 's'}`;
+  if (n === 1) return `1 ${noun}`;
+  return `${n} ${noun.endsWith('y') ? `${noun.slice(0, -1)}ies` : `${noun}s`}`;
 }
 
 /** Options of a table of cli-table3 without lines and colours. */
