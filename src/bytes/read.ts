@@ -75,3 +75,20 @@ export async function readExactly(
   }
   return Buffer.concat(pieces);
 }
+
+/** All of a source, which may have no end: at most `limit` bytes, and one more where there are more. */
+export async function readAtMost(
+  source: ByteSource,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (let length = 0; length <= limit; ) {
+    const piece = Buffer.allocUnsafeSlow(Math.min(limit + 1 - length, 1024 * 1024));
+    const count = await readUpTo(source, piece, length, signal);
+    pieces.push(piece.subarray(0, count));
+    if (count < piece.length) break;
+    length += count;
+  }
+  return Buffer.concat(pieces);
+}

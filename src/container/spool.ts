@@ -68,7 +68,7 @@ async function copy(
   let size = 0;
   for (;;) {
     throwIfAborted(options.signal);
-    const count = await readUpTo(source, piece, size);
+    const count = await readUpTo(source, piece, size, options.signal);
     if (size + count > limit) {
       throw new LimitError('E_LIMIT', `${source.name} is too long for a temporary copy`, {
         offset: limit,

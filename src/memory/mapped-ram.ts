@@ -1,7 +1,8 @@
 import type { RandomAccessFile } from '../bytes/output.js';
+import { readFully } from '../bytes/read.js';
 import type { OperationOptions } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, throwIfAborted } from '../errors.js';
+import { throwIfAborted } from '../errors.js';
 import type { ByteOrder } from '../htab/block.js';
 import { bitmapBytes, type MappedRegion, TARGET_PAGE } from '../qevm/ram.js';
 
@@ -55,7 +56,7 @@ export async function copyMapped(
       for (let position = from; position < to; position += COPY_BYTES) {
         throwIfAborted(options.signal);
         const bytes = buffer.subarray(0, Math.min(COPY_BYTES, to - position));
-        await readWhole(source, bytes, region.pagesOffset + position, 'a page of mapped RAM');
+        await readFully(source, bytes, region.pagesOffset + position, 'a page of mapped RAM');
         await file.write(bytes, position);
         options.onProgress?.({
           position: region.pagesOffset + position + bytes.length,
@@ -110,7 +111,7 @@ async function orderByPadding(
   if (used === 0) return undefined;
   const word = Buffer.alloc(WORD_BYTES);
   const position = region.bitmapOffset + bitmapBytes(usedLength) - WORD_BYTES;
-  await readWhole(source, word, position, 'the bitmap of mapped RAM');
+  await readFully(source, word, position, 'the bitmap of mapped RAM');
   const little = nextBit(word, used, WORD_BYTES * 8, 0, true) === WORD_BYTES * 8;
   const big = nextBit(word, used, WORD_BYTES * 8, BIG, true) === WORD_BYTES * 8;
   if (little === big) return undefined;
@@ -133,35 +134,16 @@ async function* bitmapWindows(
   const window = Buffer.allocUnsafeSlow(Math.min(BITMAP_WINDOW, total));
   for (let done = 0; done < total; done += window.length) {
     const bits = window.subarray(0, Math.min(window.length, total - done));
-    await readWhole(source, bits, region.bitmapOffset + done, 'the bitmap of mapped RAM');
+    await readFully(source, bits, region.bitmapOffset + done, 'the bitmap of mapped RAM');
     const firstPage = done * 8;
     const pages = Math.min(bits.length * 8, pagesOf(usedLength) - firstPage);
     yield { bits, firstPage, pages };
   }
 }
 
-async function readWhole(
-  source: ByteSource,
-  target: Uint8Array,
-  position: number,
-  what: string,
-): Promise<void> {
-  for (let done = 0; done < target.length; ) {
-    const count = await source.read(target.subarray(done), position + done);
-    if (count === 0) {
-      throw new FormatError('E_TRUNCATED', `the file ends inside ${what}`, {
-        offset: position + done,
-        expected: `${target.length - done} bytes`,
-        actual: '0',
-      });
-    }
-    done += count;
-  }
-}
-
 async function isThere(source: ByteSource, region: MappedRegion, page: number): Promise<boolean> {
   const bytes = Buffer.allocUnsafe(TARGET_PAGE);
-  await readWhole(source, bytes, region.pagesOffset + page * TARGET_PAGE, 'a page of mapped RAM');
+  await readFully(source, bytes, region.pagesOffset + page * TARGET_PAGE, 'a page of mapped RAM');
   return bytes.some((byte) => byte !== 0);
 }
 
