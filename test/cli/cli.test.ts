@@ -7,6 +7,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { HPT_FORMATS, INPUT_FORMATS, OUTPUT_CONTAINERS, OUTPUT_FORMATS } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.js';
 import { fixture, fixtureUrl, load } from '../helpers/fixtures.js';
@@ -219,4 +220,14 @@ test('info --devices decodes the state of a real guest, compressed or not', asyn
   expect(devices.every((d: { device: { undecoded: number } }) => d.device.undecoded === 0)).toBe(
     true,
   );
+});
+
+test('the command offers what the library knows', async () => {
+  const help = (await cli(['rewrite', '--help'])).stdout.toString().replace(/\s+/g, ' ');
+  const choices = (names: readonly string[]) => names.map((name) => `"${name}"`).join(', ');
+  for (const names of [INPUT_FORMATS, OUTPUT_CONTAINERS, OUTPUT_FORMATS]) {
+    expect(help).toContain(`(choices: ${choices(names)})`);
+  }
+  const convert = (await cli(['convert', '--help'])).stdout.toString().replace(/\s+/g, ' ');
+  expect(convert).toContain(`(choices: ${choices(HPT_FORMATS)}`);
 });

@@ -1,0 +1,216 @@
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { CheckArguments } from './check.js';
+import type { ConvertArguments } from './convert.js';
+import type { InfoArguments } from './info.js';
+import type { InputArguments } from './input.js';
+import type { RamArguments } from './ram.js';
+import type { RewriteArguments } from './rewrite.js';
+
+const { version } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string };
+
+const EXIT_CODES = `
+Exit codes: 0 done, 1 input or output failed, 2 wrong usage, 3 malformed input,
+4 valid but not supported, 5 the target would refuse the snapshot (check), 130 interrupted.`;
+
+function integer(least: number): (text: string) => number {
+  return (text) => {
+    const value = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least}.`);
+  };
+}
+
+/** As in formats/format.ts and rewrite/wrapping.ts, which are not loaded for help and the version. */
+const HPT_FORMATS = ['kernel', 'section', 'image', 'archive'];
+const INPUT_FORMATS = ['snapshot', ...HPT_FORMATS];
+const OUTPUT_FORMATS = ['none', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'lz4', 'sparse'];
+const ENDIAN = ['little', 'big'];
+
+const from = new Option('--from <format>', 'what the input is (default: told by its content)');
+from.choices(INPUT_FORMATS);
+const fromEndian = new Option('--from-endian <order>', 'byte order of kernel blocks that are read');
+fromEndian.choices(ENDIAN);
+const order = new Option('--order <n>', 'order of the table, where the input does not tell it');
+order.argParser(integer(0));
+const snapshot = new Option('--snapshot <id|name>', 'which internal snapshot of a qcow2 image');
+const offset = new Option('--offset <bytes>', 'where the data begins in a larger file');
+offset.argParser(integer(0));
+const spoolLimit = new Option(
+  '--spool-limit <bytes>',
+  'largest temporary copy of what must be read anywhere but comes through a pipe (default: 64 GiB)',
+);
+spoolLimit.argParser(integer(0));
+const force = new Option('-f, --force', 'replace the output if it exists');
+const json = new Option('--json', 'print JSON, errors included');
+
+/** The command line: every verb and its options. What a verb does is loaded when it is called. */
+export function program(signal: AbortSignal): Command {
+  const root = new Command('spapr-htab')
+    .description('Read, check, translate and rewrite the hashed page table (HPT) of ppc64 guests.')
+    .version(version)
+    .addHelpText('after', EXIT_CODES)
+    .exitOverride()
+    .configureOutput({
+      writeErr: (text) => {
+        if (!process.argv.includes('--json')) process.stderr.write(text);
+      },
+    })
+    .showHelpAfterError('(see --help)');
+
+  root
+    .command('info')
+    .description('Say what a file is and what it holds.')
+    .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
+    .addOption(json)
+    .option('--devices', "decode every device's state too; prints JSON")
+    .option('--xml', 'give the XML and the cookie of a libvirt image too; prints JSON')
+    .addOption(from)
+    .addOption(fromEndian)
+    .addOption(order)
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .action(async (file: string, options: InfoArguments) => {
+      const { runInfo } = await import('./info.js');
+      process.exitCode = await runInfo(file, options, signal);
+    });
+
+  root
+    .command('convert')
+    .description('Convert the HPT of a snapshot, or an HPT file, to an HPT file.')
+    .argument('<input>', "a snapshot or HPT file, or '-' for standard input")
+    .requiredOption('-o, --output <file>', "the file to write, or '-' for standard output")
+    .addOption(from)
+    .addOption(
+      new Option(
+        '--to <format>',
+        'output format (default: by extension: .htab .section .img .msgpack)',
+      ).choices(HPT_FORMATS),
+    )
+    .addOption(
+      new Option('--endian <order>', 'byte order of kernel blocks that are written')
+        .choices(ENDIAN)
+        .default('little'),
+    )
+    .addOption(fromEndian)
+    .addOption(order)
+    .option('--bolted-only', 'keep the bolted entries only, as the kernel flag reads them')
+    .option('--canonical', 'rebuild the table and write it in canonical form')
+    .option('--mark-parts', 'end each part of kernel output with an empty block, to get it back')
+    .addOption(force)
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (input: string, options: ConvertArguments) => {
+      const { runConvert } = await import('./convert.js');
+      await runConvert(input, options, signal);
+    });
+
+  root
+    .command('ram')
+    .description("Write a guest's memory, one RAM block, to a sparse file.")
+    .argument('<file>', "a snapshot, or '-' for standard input")
+    .requiredOption('-o, --output <file>', 'the file to write')
+    .option('--block <name>', 'RAM block (default: ppc_spapr.ram, or the largest)')
+    .addOption(force)
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (file: string, options: RamArguments) => {
+      const { runRam } = await import('./ram.js');
+      await runRam(file, options, signal);
+    });
+
+  root
+    .command('verify')
+    .description('Check a snapshot or HPT file: structure, footers, counts, every entry.')
+    .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
+    .addOption(json)
+    .addOption(from)
+    .addOption(fromEndian)
+    .addOption(order)
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .action(async (file: string, options: InputArguments) => {
+      const { runVerify } = await import('./verify.js');
+      process.exitCode = await runVerify(file, options, signal);
+    });
+
+  root
+    .command('rewrite')
+    .description('Write a snapshot anew, with edits; what no edit touches stays the same bytes.')
+    .argument('<file>', "a snapshot, or '-' for standard input")
+    .requiredOption('-o, --output <file>', "the file to write, or '-' for standard output")
+    .option('--htab <file>', 'put this HPT in: blocks, section payloads, image or archive')
+    .addOption(
+      new Option('--htab-from <format>', 'what that is (default: told by its content)').choices(
+        INPUT_FORMATS,
+      ),
+    )
+    .addOption(
+      new Option('--htab-endian <order>', 'byte order of its block headers').choices(ENDIAN),
+    )
+    .addOption(
+      new Option('--htab-order <n>', 'order of its table, where it does not tell it').argParser(
+        integer(0),
+      ),
+    )
+    .option('--allow-other-order', "take an HPT of another order than the stream's")
+    .option('--allow-radix', 'take an HPT for a guest without one, or none for one with it')
+    .addOption(
+      new Option('--order <n>', 'rehash the HPT into a table of this order').argParser(integer(0)),
+    )
+    .option('--like-kernel', 'with --order: drop what is not bolted, as the kernel does')
+    .option('--bolted-only', 'keep the bolted entries only, as the kernel flag reads them')
+    .option('--compact', 'say the HPT once, in the smallest framing')
+    .option('--machine <name>', 'machine type for the configuration')
+    .addOption(
+      new Option('--container <kind>', 'what to write (default: as the input)').choices([
+        'raw',
+        'libvirt',
+      ]),
+    )
+    .addOption(
+      new Option('--compress <format>', 'how the stream is stored (default: as the input)').choices(
+        OUTPUT_FORMATS,
+      ),
+    )
+    .option('--xml <file>', "the domain's XML for a libvirt image (default: the one it has)")
+    .addOption(
+      new Option('--running', 'let libvirt start the guest after a restore').conflicts('paused'),
+    )
+    .option('--paused', 'let libvirt leave the guest paused after a restore')
+    .addOption(force)
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (file: string, options: RewriteArguments) => {
+      const { runRewrite } = await import('./rewrite.js');
+      await runRewrite(file, options, signal);
+    });
+
+  root
+    .command('check')
+    .description('Say what a QEMU would refuse of a snapshot, before it is loaded.')
+    .argument('<file>', "a snapshot, or '-' for standard input")
+    .requiredOption(
+      '--vmstate <json>',
+      'the target: what qemu-system-ppc64 -M NAME -dump-vmstate JSON wrote',
+    )
+    .addOption(snapshot)
+    .addOption(offset)
+    .addOption(spoolLimit)
+    .addOption(json)
+    .action(async (file: string, options: CheckArguments) => {
+      const { runCheck } = await import('./check.js');
+      process.exitCode = await runCheck(file, options, signal);
+    });
+  return root;
+}
