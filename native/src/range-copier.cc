@@ -7,11 +7,12 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <new>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static_assert(sizeof(off_t) == 8, "files above 2 GiB");
@@ -24,6 +25,21 @@ constexpr int64_t kBlock = 64 * 1024;
 
 bool IsZero(const char* bytes, int64_t length) {
   return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+// Whether the kernel copies page by page there. Where the ranges begin at different places of a page,
+// each page is made of two, and reading and writing large pieces costs less. File systems of a
+// network are others: their server may do it all.
+bool CopiesByPage(const struct statfs& fs) {
+  switch (static_cast<unsigned long>(fs.f_type)) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // Not by the C library: older ones have no wrapper, or one that copies by itself.
@@ -54,7 +70,15 @@ void RangeCopier::Run() {
   int64_t available = 0;
   if (!Available(&available)) return;
   end_ = available;
-  Share();
+  struct statfs fs;
+  if (fstatfs(out_, &fs) != 0) {
+    Fail(errno, false);
+    return;
+  }
+  const int64_t block = fs.f_bsize;
+  const bool alike = block > 0 && in_offset_ % block == out_offset_ % block;
+  in_kernel_ = alike || !CopiesByPage(fs);
+  if (alike && regular_) Share(block);
   if (error_ == 0) CopyTo(end_);
 }
 
@@ -69,11 +93,7 @@ bool RangeCopier::Available(int64_t* available) {
 }
 
 // Lets both files share the whole blocks of the range, where the file system can. Holes are kept.
-void RangeCopier::Share() {
-  struct statvfs fs;
-  if (!regular_ || fstatvfs(out_, &fs) != 0) return;
-  const int64_t block = fs.f_bsize;
-  if (block <= 0 || in_offset_ % block != out_offset_ % block) return;
+void RangeCopier::Share(int64_t block) {
   const int64_t head = (block - in_offset_ % block) % block;
   if (end_ - head < block) return;
   struct file_clone_range range = {};

@@ -19,7 +19,7 @@ class RangeCopier {
   bool reading() const { return reading_; }
 
  private:
-  void Share();
+  void Share(int64_t block);
   bool CopyTo(int64_t end);
   bool CopyData(int64_t end);
   bool CopyInKernel(int64_t end);
@@ -41,7 +41,7 @@ class RangeCopier {
   bool reading_ = false;
   // Whether the input is a regular file, which has a size and may have holes.
   bool regular_ = false;
-  bool in_kernel_ = true;
+  bool in_kernel_ = false;
   std::unique_ptr<char[]> buffer_;
 };
 
