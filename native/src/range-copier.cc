@@ -19,7 +19,8 @@ static_assert(sizeof(off_t) == 8, "files above 2 GiB");
 
 namespace {
 
-constexpr int64_t kBuffer = 1024 * 1024;
+// Small enough to stay in the cache of a core between reading and writing.
+constexpr int64_t kBuffer = 256 * 1024;
 // Zeros that are read stay a hole in such pieces.
 constexpr int64_t kBlock = 64 * 1024;
 
