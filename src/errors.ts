@@ -64,14 +64,29 @@ export abstract class SpaprHtabError extends Error {
   readonly path: string | undefined;
   readonly expected: string | undefined;
   readonly actual: string | undefined;
+  /** The message without the details. */
+  readonly #words: string;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(compose(message, details), details.cause === undefined ? {} : { cause: details.cause });
     this.code = code;
+    this.#words = message;
     this.offset = details.offset;
     this.path = details.path;
     this.expected = details.expected;
     this.actual = details.actual;
+  }
+
+  /** The same error, saying first what it is about: for work that has several inputs. */
+  about(what: string): SpaprHtabError {
+    const again = this.constructor as new (
+      code: ErrorCode,
+      message: string,
+      details: ErrorDetails,
+    ) => SpaprHtabError;
+    const { offset, path, expected, actual, cause } = this;
+    const message = `${what}: ${this.#words}`;
+    return new again(this.code, message, { offset, path, expected, actual, cause });
   }
 
   /** Plain object for `--json` output and logs. */

@@ -1,6 +1,7 @@
 import type { OperationOptions } from './bytes/reader.js';
 import { Reopenable } from './bytes/reopen.js';
 import type { ByteSource } from './bytes/source.js';
+import { FormatError, UsageError } from './errors.js';
 import { Census } from './htab/census.js';
 import type { HtabItem } from './htab/items.js';
 import { type OpenOptions, openHpt, seekable } from './input.js';
@@ -40,7 +41,9 @@ export class ReplacementHpt implements Replacement, AsyncDisposable {
       return replacement;
     } catch (error) {
       await outer.close();
-      throw error;
+      // Of two files, a message must say which one it is about.
+      if (!(error instanceof FormatError || error instanceof UsageError)) throw error;
+      throw error.about(`the HPT to put in (${outer.name})`);
     }
   }
 

@@ -197,6 +197,7 @@ describe('exit codes and words', () => {
 
   test.each([
     ['no such input', [missing], 1, 'E_IO', 'no such file'],
+    ['no HPT', [GUEST, '--htab', latin], 3, 'E_MAGIC', 'the HPT to put in ('],
     ['no such XML', [GUEST, ...libvirt, '--xml', missing], 1, 'E_IO', 'no such file'],
     ['a folder as XML', [GUEST, ...libvirt, '--xml', scratch()], 1, 'E_IO', 'directory'],
     ['endless XML', [GUEST, ...libvirt, '--xml', '/dev/zero'], 2, 'E_USAGE', 'too long'],
