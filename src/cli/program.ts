@@ -46,9 +46,25 @@ spoolLimit.argParser(integer(0));
 const force = new Option('-f, --force', 'replace the output if it exists');
 const json = new Option('--json', 'print JSON, errors included');
 
+/** What the input is, and where in a larger file it stands: for all verbs that read one. */
+const FORMAT = [from, fromEndian, order];
+const PLACE = [snapshot, offset, spoolLimit];
+
+/** A verb that takes options several at a time. */
+class Verb extends Command {
+  addOptions(options: readonly Option[]): this {
+    for (const option of options) this.addOption(option);
+    return this;
+  }
+
+  override createCommand(name?: string): Verb {
+    return new Verb(name);
+  }
+}
+
 /** The command line: every verb and its options. What a verb does is loaded when it is called. */
 export function program(signal: AbortSignal): Command {
-  const root = new Command('spapr-htab')
+  const root = new Verb('spapr-htab')
     .description('Read, check, translate and rewrite the hashed page table (HPT) of ppc64 guests.')
     .version(version)
     .addHelpText('after', EXIT_CODES)
@@ -67,12 +83,8 @@ export function program(signal: AbortSignal): Command {
     .addOption(json)
     .option('--devices', "decode every device's state too; prints JSON")
     .option('--xml', 'give the XML and the cookie of a libvirt image too; prints JSON')
-    .addOption(from)
-    .addOption(fromEndian)
-    .addOption(order)
-    .addOption(snapshot)
-    .addOption(offset)
-    .addOption(spoolLimit)
+    .addOptions(FORMAT)
+    .addOptions(PLACE)
     .action(async (file: string, options: InfoArguments) => {
       const { runInfo } = await import('./info.js');
       process.exitCode = await runInfo(file, options, signal);
@@ -101,9 +113,7 @@ export function program(signal: AbortSignal): Command {
     .option('--canonical', 'rebuild the table and write it in canonical form')
     .option('--mark-parts', 'end each part of kernel output with an empty block, to get it back')
     .addOption(force)
-    .addOption(snapshot)
-    .addOption(offset)
-    .addOption(spoolLimit)
+    .addOptions(PLACE)
     .addOption(json)
     .action(async (input: string, options: ConvertArguments) => {
       const { runConvert } = await import('./convert.js');
@@ -117,9 +127,7 @@ export function program(signal: AbortSignal): Command {
     .requiredOption('-o, --output <file>', 'the file to write')
     .option('--block <name>', 'RAM block (default: ppc_spapr.ram, or the largest)')
     .addOption(force)
-    .addOption(snapshot)
-    .addOption(offset)
-    .addOption(spoolLimit)
+    .addOptions(PLACE)
     .addOption(json)
     .action(async (file: string, options: RamArguments) => {
       const { runRam } = await import('./ram.js');
@@ -131,12 +139,8 @@ export function program(signal: AbortSignal): Command {
     .description('Check a snapshot or HPT file: structure, footers, counts, every entry.')
     .argument('<file>', "a snapshot or HPT file, or '-' for standard input")
     .addOption(json)
-    .addOption(from)
-    .addOption(fromEndian)
-    .addOption(order)
-    .addOption(snapshot)
-    .addOption(offset)
-    .addOption(spoolLimit)
+    .addOptions(FORMAT)
+    .addOptions(PLACE)
     .action(async (file: string, options: InputArguments) => {
       const { runVerify } = await import('./verify.js');
       process.exitCode = await runVerify(file, options, signal);
@@ -187,9 +191,7 @@ export function program(signal: AbortSignal): Command {
     )
     .option('--paused', 'let libvirt leave the guest paused after a restore')
     .addOption(force)
-    .addOption(snapshot)
-    .addOption(offset)
-    .addOption(spoolLimit)
+    .addOptions(PLACE)
     .addOption(json)
     .action(async (file: string, options: RewriteArguments) => {
       const { runRewrite } = await import('./rewrite.js');
@@ -204,9 +206,7 @@ export function program(signal: AbortSignal): Command {
       '--vmstate <json>',
       'the target: what qemu-system-ppc64 -M NAME -dump-vmstate JSON wrote',
     )
-    .addOption(snapshot)
-    .addOption(offset)
-    .addOption(spoolLimit)
+    .addOptions(PLACE)
     .addOption(json)
     .action(async (file: string, options: CheckArguments) => {
       const { runCheck } = await import('./check.js');
