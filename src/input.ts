@@ -129,7 +129,7 @@ function tellByteOrder(head: Head, options: OpenOptions): ByteOrder {
   if (verdict.byteOrder === 'ambiguous') {
     throw new UsageError(
       'E_AMBIGUOUS',
-      'these HTAB blocks make sense in either byte order; say which (--from-endian)',
+      'these HTAB blocks make sense in either byte order; say which (--from-endian, or --htab-endian for --htab)',
     );
   }
   if (verdict.byteOrder === 'neither') {
