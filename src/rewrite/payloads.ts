@@ -1,5 +1,6 @@
 import { ByteReader, DEFAULT_CAPACITY } from '../bytes/reader.js';
 import { type ByteSource, SliceSource } from '../bytes/source.js';
+import { MAX_BLOCK_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { encodeSectionItem, SectionDecoder } from '../htab/section.js';
 
@@ -9,8 +10,8 @@ export interface PayloadPlace {
   readonly payloadLength: number;
 }
 
-/** A reader of a payload must see so much to tell the byte order of old streams. */
-const SMALLEST_WINDOW = 64 * 1024;
+/** The largest block must fit, whatever the payload has become since it was measured. */
+const SMALLEST_WINDOW = 2 ** Math.ceil(Math.log2(MAX_BLOCK_BYTES));
 
 /** What the payloads at these places of a stream say, one after another. */
 export async function* itemsAt(
