@@ -21,6 +21,7 @@ export const ERROR_CODES = [
   'E_EXISTS',
   'E_FOOTER',
   'E_HPTE',
+  'E_HTAB_FD',
   'E_IMAGE_SIZE',
   'E_IO',
   'E_LIMIT',

@@ -19,9 +19,53 @@ export interface CopiedRange {
   readonly reading: boolean;
 }
 
+/**
+ * An open descriptor of the addon's own. It is closed when `close` was called and no call on it is
+ * in flight, or when the object is collected, or with its environment.
+ */
+export interface NativeFile {
+  /** The number, for messages and /proc; -1 once closed. */
+  readonly fd: number;
+  /**
+   * One read(2) on a thread of the pool, again after EINTR. `errno` is 0 when it succeeded.
+   * `bytes` is a copy of what was read.
+   */
+  read(length: number): Promise<{ readonly bytes: Uint8Array; readonly errno: number }>;
+  /** One write(2) of a copy of `bytes`, likewise. */
+  write(bytes: Uint8Array): Promise<{ readonly count: number; readonly errno: number }>;
+  /**
+   * One write(2) for each block of `bytes` (headers in the byte order of the host), up to the
+   * first that fails. A block that does not end within `bytes` is never handed over: EINVAL.
+   */
+  writeBlocks(
+    bytes: Uint8Array,
+  ): Promise<{ readonly blocks: number; readonly bytes: number; readonly errno: number }>;
+  /** Never fails. What is in flight ends first. */
+  close(): void;
+}
+
+export type NativeOpen =
+  | { readonly file: NativeFile; readonly errno: 0 }
+  | { readonly file?: undefined; readonly errno: number };
+
+/** On Linux only. `errno` is 0, or why there is no file. */
+export interface NativeHtab {
+  /** ioctl(KVM_PPC_GET_HTAB_FD) of a VM fd, with the number that this platform uses. */
+  open(vmFd: number, flags: bigint, startIndex: bigint): Promise<NativeOpen>;
+  /** A duplicate (F_DUPFD_CLOEXEC): the caller's number stays the caller's. */
+  duplicate(fd: number): NativeOpen;
+  /** pidfd_open(2) and pidfd_getfd(2): a duplicate of the other process' descriptor. */
+  take(pid: number, fd: number): NativeOpen;
+  /** Connects to a Unix socket, without waiting. `@` in front: an abstract name. */
+  connect(path: string): NativeOpen;
+  /** One recvmsg(2) without waiting: the descriptor that came (SCM_RIGHTS), EAGAIN while none did. */
+  receive(socket: NativeFile): NativeOpen;
+}
+
 /** The compiled part of the package. */
 export interface Addon {
   probe(): KvmProbe;
+  readonly htab?: NativeHtab;
   /** On Linux only. Both descriptors must stay open until it is done; it never rejects. */
   copyRange?(
     inFd: number,
