@@ -26,11 +26,15 @@ export const ERROR_CODES = [
   'E_IO',
   'E_LIMIT',
   'E_MAGIC',
+  'E_NATIVE',
+  'E_NOT_HTAB_FD',
   'E_NOT_SEEKABLE',
   'E_NO_HPT',
+  'E_NO_HTAB_FD',
   'E_NO_SECTION',
   'E_ORDER',
   'E_ORDER_REQUIRED',
+  'E_PASS',
   'E_PLACEMENT',
   'E_PROGRAM_MISSING',
   'E_RAM',
@@ -84,10 +88,12 @@ export abstract class SpaprHtabError extends Error {
       code: ErrorCode,
       message: string,
       details: ErrorDetails,
+      self: SpaprHtabError,
     ) => SpaprHtabError;
     const { offset, path, expected, actual, cause } = this;
     const message = `${what}: ${this.#words}`;
-    return new again(this.code, message, { offset, path, expected, actual, cause });
+    // Itself too: a class that knows more takes that from there.
+    return new again(this.code, message, { offset, path, expected, actual, cause }, this);
   }
 
   /** Plain object for `--json` output and logs. */

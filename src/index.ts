@@ -4,6 +4,8 @@
  * - {@link openHpt} opens any snapshot or HPT file; {@link inspect}, {@link convert},
  *   {@link rewrite}, {@link verify} and {@link checkSnapshot} do what the command does.
  * - {@link readStream} walks a QEMU migration stream.
+ * - {@link HtabFd} reads and writes the kernel's HTAB fd, a table in memory, or a recording;
+ *   {@link capture} and {@link restore} go between it and files.
  * - {@link HashPageTable} holds a table; the codecs translate without holding one.
  *
  * @packageDocumentation
@@ -27,6 +29,7 @@ export {
   openFile,
   SliceSource,
 } from './bytes/source.js';
+export { type CaptureOptions, type CaptureResult, capture } from './capture.js';
 export { type CheckOptions, checkSnapshot, type SnapshotCheck } from './check.js';
 export type { ConfigurationCheck } from './compat/configuration.js';
 export {
@@ -82,6 +85,7 @@ export type {
 } from './devices/node.js';
 export { type Scalar, ScalarArray, type ScalarType } from './devices/scalar.js';
 export { type InspectDevicesOptions, inspectDevices } from './devices.js';
+export { type DoctorReport, doctor, type ProgramReport } from './doctor.js';
 export {
   AbortedError,
   ERROR_CODES,
@@ -94,7 +98,25 @@ export {
   UnsupportedError,
   UsageError,
 } from './errors.js';
-export { type HtabFdSupport, KVM_PPC_GET_HTAB_FD, probeHtabFd } from './fd/native.js';
+export {
+  type BlocksWritten,
+  type HtabBackend,
+  type HtabDescriptor,
+  type HtabOpenOptions,
+  MIN_READ_BYTES,
+} from './fd/descriptor.js';
+export { HtabFd, type PassesOptions, type PassOptions } from './fd/htab-fd.js';
+export {
+  adoptHtabFd,
+  htabFdOfProcess,
+  openHtabFd,
+  type ProcessFdOptions,
+  receiveHtabFd,
+} from './fd/open.js';
+export type { HtabPass, PassCounts } from './fd/pass.js';
+export { replayHtabFd } from './fd/replay.js';
+export { type HtabFdSupport, KVM_PPC_GET_HTAB_FD, probeHtabFd } from './fd/support.js';
+export { type Applied, HtabWriteError, type RefusedBlock } from './fd/write-error.js';
 export { type EncodeOptions, encodeHpt } from './formats/encode.js';
 export {
   formatOfPath,
@@ -181,6 +203,7 @@ export {
   type VmDescription,
 } from './qevm/vmdesc.js';
 export { type ExtractRamOptions, type ExtractRamResult, extractRam } from './ram.js';
+export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
 export type { HeaderEdits } from './rewrite/header.js';
 export type { HptEdits } from './rewrite/hpt.js';
 export type { HptFigures, RewriteResult, RewriteWarning } from './rewrite/result.js';

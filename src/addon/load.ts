@@ -77,8 +77,8 @@ export interface Addon {
 }
 
 export type AddonLoad =
-  | { readonly addon: Addon; readonly failure?: undefined }
-  | { readonly addon?: undefined; readonly failure: unknown };
+  | { readonly addon: Addon; readonly path: string; readonly failure?: undefined }
+  | { readonly addon?: undefined; readonly path?: undefined; readonly failure: unknown };
 
 /** Set to anything, this variable makes the package work as where the addon could not be built. */
 const OFF = 'SPAPR_HTAB_NO_ADDON';
@@ -90,8 +90,10 @@ export function loadAddon(): AddonLoad {
   if (process.env[OFF]) return { failure: new Error(`it is switched off by ${OFF}`) };
   if (loaded === undefined) {
     try {
-      const load = createRequire(import.meta.url)('node-gyp-build') as (folder: string) => Addon;
-      loaded = { addon: load(fileURLToPath(new URL('../../native', import.meta.url))) };
+      const require = createRequire(import.meta.url);
+      const build = require('node-gyp-build') as { path(folder: string): string };
+      const path = build.path(fileURLToPath(new URL('../../native', import.meta.url)));
+      loaded = { addon: require(path) as Addon, path };
     } catch (failure) {
       loaded = { failure };
     }

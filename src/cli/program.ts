@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { CaptureArguments } from './capture.js';
 import type { CheckArguments } from './check.js';
 import type { ConvertArguments } from './convert.js';
 import type { InfoArguments } from './info.js';
 import type { InputArguments } from './input.js';
 import type { RamArguments } from './ram.js';
+import type { RestoreArguments } from './restore.js';
 import type { RewriteArguments } from './rewrite.js';
 
 const { version } = JSON.parse(
@@ -44,6 +46,26 @@ const spoolLimit = new Option(
 );
 spoolLimit.argParser(integer(0));
 const force = new Option('-f, --force', 'replace the output if it exists');
+const to = new Option(
+  '--to <format>',
+  'output format (default: by extension: .htab .section .img .msgpack)',
+);
+to.choices(HPT_FORMATS);
+const boltedOnly = new Option(
+  '--bolted-only',
+  'keep the bolted entries only, as the kernel flag reads them',
+);
+const markParts = new Option(
+  '--mark-parts',
+  'end each part of kernel output with an empty block, to get it back',
+);
+const fd = new Option(
+  '--fd <n>',
+  'an HTAB fd that the command inherited; with --pid, one of that process',
+);
+fd.argParser(integer(0));
+const pid = new Option('--pid <pid>', 'the HTAB fd that this process has open');
+pid.argParser(integer(1));
 const json = new Option('--json', 'print JSON, errors included');
 
 /** What the input is, and where in a larger file it stands: for all verbs that read one. */
@@ -96,12 +118,7 @@ export function program(signal: AbortSignal): Command {
     .argument('<input>', "a snapshot or HPT file, or '-' for standard input")
     .requiredOption('-o, --output <file>', "the file to write, or '-' for standard output")
     .addOption(from)
-    .addOption(
-      new Option(
-        '--to <format>',
-        'output format (default: by extension: .htab .section .img .msgpack)',
-      ).choices(HPT_FORMATS),
-    )
+    .addOption(to)
     .addOption(
       new Option('--endian <order>', 'byte order of kernel blocks that are written')
         .choices(ENDIAN)
@@ -109,9 +126,9 @@ export function program(signal: AbortSignal): Command {
     )
     .addOption(fromEndian)
     .addOption(order)
-    .option('--bolted-only', 'keep the bolted entries only, as the kernel flag reads them')
+    .addOption(boltedOnly)
     .option('--canonical', 'rebuild the table and write it in canonical form')
-    .option('--mark-parts', 'end each part of kernel output with an empty block, to get it back')
+    .addOption(markParts)
     .addOption(force)
     .addOptions(PLACE)
     .addOption(json)
@@ -171,7 +188,7 @@ export function program(signal: AbortSignal): Command {
       new Option('--order <n>', 'rehash the HPT into a table of this order').argParser(integer(0)),
     )
     .option('--like-kernel', 'with --order: drop what is not bolted, as the kernel does')
-    .option('--bolted-only', 'keep the bolted entries only, as the kernel flag reads them')
+    .addOption(boltedOnly)
     .option('--compact', 'say the HPT once, in the smallest framing')
     .option('--machine <name>', 'machine type for the configuration')
     .addOption(
@@ -211,6 +228,59 @@ export function program(signal: AbortSignal): Command {
     .action(async (file: string, options: CheckArguments) => {
       const { runCheck } = await import('./check.js');
       process.exitCode = await runCheck(file, options, signal);
+    });
+
+  root
+    .command('capture')
+    .description("Read a guest's HPT from the kernel's HTAB fd into a file.")
+    .requiredOption('-o, --output <file>', "the file to write, or '-' for standard output")
+    .addOptions([fd, pid, to])
+    .addOption(
+      new Option(
+        '--endian <order>',
+        "byte order of kernel blocks that are written (default: the host's)",
+      ).choices(ENDIAN),
+    )
+    .addOption(order)
+    .addOption(boltedOnly)
+    .addOption(
+      new Option(
+        '--passes <n>',
+        'passes over the table at most: all of it, then changes (default: 1)',
+      ).argParser(integer(1)),
+    )
+    .option('--until-quiet', 'read passes until one finds nothing changed')
+    .option('--partial', 'take what the fd gives, even if it is not the whole table')
+    .addOption(markParts)
+    .addOption(force)
+    .addOption(json)
+    .action(async (options: CaptureArguments) => {
+      const { runCapture } = await import('./capture.js');
+      await runCapture(options, signal);
+    });
+
+  root
+    .command('restore')
+    .description("Write the HPT of a snapshot or HPT file to a VM through the kernel's HTAB fd.")
+    .argument('<input>', "a snapshot or HPT file, or '-' for standard input")
+    .addOptions([fd, pid])
+    .addOption(boltedOnly)
+    .option('--canonical', 'rebuild the table first; every slot is written or emptied')
+    .addOptions(FORMAT)
+    .addOptions(PLACE)
+    .addOption(json)
+    .action(async (input: string, options: RestoreArguments) => {
+      const { runRestore } = await import('./restore.js');
+      await runRestore(input, options, signal);
+    });
+
+  root
+    .command('doctor')
+    .description('Say what this machine offers: the HTAB fd, the addon, programs.')
+    .addOption(json)
+    .action(async (options: { json?: boolean }) => {
+      const { runDoctor } = await import('./doctor.js');
+      await runDoctor(options);
     });
   return root;
 }

@@ -15,6 +15,11 @@ export class Coverage {
     else this.#state = index < this.#next ? 'behind it' : 'no first pass';
   }
 
+  /** Whether no slot was covered so far. */
+  get empty(): boolean {
+    return this.#state === 'first pass' && this.#next === 0;
+  }
+
   /** Whether no gap was seen so far. */
   get contiguous(): boolean {
     return this.#state !== 'no first pass' && this.#next > 0;

@@ -1,0 +1,201 @@
+import { release } from 'node:os';
+import { AtomicFile } from './bytes/output.js';
+import { ByteReader, type OperationOptions } from './bytes/reader.js';
+import { IterableSource } from './bytes/source.js';
+import { spool } from './container/spool.js';
+import type { ConvertOutput } from './convert.js';
+import { UnsupportedError, UsageError } from './errors.js';
+import type { HtabFd, PassesOptions } from './fd/htab-fd.js';
+import { type EncodeOptions, encodeHpt } from './formats/encode.js';
+import { formatOfPath, HPT_FORMATS, type HptFormat } from './formats/format.js';
+import type { ByteOrder } from './htab/block.js';
+import { boltedOnly } from './htab/bolted.js';
+import { Coverage } from './htab/coverage.js';
+import { writeImage } from './htab/image.js';
+import type { HtabItem, HtabItems } from './htab/items.js';
+import { decodeKernel, encodeKernel } from './htab/kernel.js';
+import { orderRequired } from './htab/table.js';
+import { Tally } from './htab/tally.js';
+import type { InputWarning } from './input.js';
+
+export interface CaptureOptions extends OperationOptions, Pick<EncodeOptions, 'markParts'> {
+  /** Output format. Default: by the extension of the output's path. */
+  readonly to?: HptFormat | undefined;
+  /** Byte order of the block headers of `kernel` output. Default: the host's, as the fd gives them. */
+  readonly outputByteOrder?: ByteOrder | undefined;
+  /** Order of the table. Default: told by a first pass over all of it. */
+  readonly order?: number | undefined;
+  /** How many passes at most. Default 1; with `untilQuiet`, no limit. */
+  readonly passes?: number | undefined;
+  /** End before the pass that finds nothing changed. Default false. */
+  readonly untilQuiet?: boolean | undefined;
+  /** Keep the bolted entries only, whatever the fd gives. Default false. */
+  readonly boltedOnly?: boolean | undefined;
+  /** Take what the fd gives even if it is no first pass over all of the table. Default false. */
+  readonly partial?: boolean | undefined;
+  /** Bytes that a read asks for; see PassOptions. */
+  readonly bufferBytes?: number | undefined;
+  /** Replace an output file that exists. Default false. */
+  readonly force?: boolean | undefined;
+}
+
+/** What was captured. Counts are of what was written. */
+export interface CaptureResult {
+  readonly to: HptFormat;
+  /** log2 of the table's size; undefined when nothing told it. */
+  readonly order: number | undefined;
+  /** Passes that were read; those after the first say what changed. */
+  readonly passes: number;
+  readonly blocks: number;
+  /** Entries, repetitions included. */
+  readonly valid: number;
+  readonly bytes: number;
+  readonly warnings: readonly InputWarning[];
+}
+
+/**
+ * Reads an HTAB fd into an HPT file. The fd stays open.
+ *
+ * A table's order is known when a first pass is over; formats that say it at the beginning
+ * (`section`, `image`, `archive`) are written from a temporary copy of the blocks then, unless
+ * `order` is given.
+ * @throws UnsupportedError `E_NO_HPT` when the fd gives nothing; UsageError `E_PASS`, `E_EXISTS`,
+ *   `E_ORDER_REQUIRED`; IoError; AbortedError
+ */
+export async function capture(
+  fd: HtabFd,
+  output: ConvertOutput,
+  options: CaptureOptions = {},
+): Promise<CaptureResult> {
+  const to = options.to ?? (typeof output === 'string' ? formatOfPath(output) : undefined);
+  if (to === undefined) {
+    throw new UsageError(
+      'E_USAGE',
+      `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
+    );
+  }
+  const reading = new Reading(fd, options);
+  const tally = new Tally();
+  if (typeof output === 'string') {
+    await using file = await AtomicFile.create(output, { force: options.force });
+    await withItems(reading, to, options, async (items) => {
+      if (to === 'image') {
+        await writeImage(tally.count(items), file, options.order);
+        tally.bytes = tally.order === undefined ? 0 : 2 ** tally.order;
+      } else {
+        for await (const bytes of encode(tally.count(items), to, fd, options)) {
+          await file.append(bytes);
+        }
+        tally.bytes = file.position;
+      }
+    });
+    await file.commit();
+  } else if (to === 'image') {
+    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
+  } else {
+    await withItems(reading, to, options, async (items) => {
+      for await (const bytes of encode(tally.count(items), to, fd, options)) {
+        await output.write(bytes);
+        tally.bytes += bytes.length;
+      }
+    });
+  }
+  const warnings: InputWarning[] = [];
+  if (to === 'kernel' && reading.passes > 1 && !options.markParts) {
+    const message = `the kernel's framing has no parts: ${reading.passes} passes became one; --mark-parts keeps them`;
+    warnings.push({ code: 'W_PARTS', offset: undefined, message });
+  }
+  const { blocks, valid, bytes } = tally;
+  return { to, order: reading.order, passes: reading.passes, blocks, valid, bytes, warnings };
+}
+
+/** Hands over the items, beginning with their order where the format needs it. */
+async function withItems(
+  reading: Reading,
+  to: HptFormat,
+  options: CaptureOptions,
+  use: (items: HtabItems) => Promise<void>,
+): Promise<void> {
+  if (to === 'kernel' || options.order !== undefined) return use(reading.items());
+  const { signal } = options;
+  const byteOrder = 'little';
+  // The same parts come back: a block of nothing ends each.
+  const blocks = encodeKernel(reading.items(), { byteOrder, markParts: true });
+  const copy = await spool(new IterableSource(blocks, 'the HTAB fd'), { signal });
+  try {
+    if (reading.order === undefined) throw orderRequired();
+    const reader = new ByteReader(copy, { signal });
+    return await use(decodeKernel(reader, { byteOrder, order: reading.order }));
+  } finally {
+    await copy.close();
+  }
+}
+
+function encode(
+  items: HtabItems,
+  to: Exclude<HptFormat, 'image'>,
+  fd: HtabFd,
+  options: CaptureOptions,
+): AsyncIterable<Uint8Array> {
+  const { byteOrder, backend } = fd.descriptor;
+  const host = backend === 'native' ? { kernel: release() } : null;
+  return encodeHpt(items, to, {
+    byteOrder: options.outputByteOrder ?? byteOrder,
+    markParts: options.markParts,
+    origin: { source: { kind: 'htab-fd' }, byteOrder, host },
+  });
+}
+
+/** Passes of an fd as items, checked on their way. */
+class Reading {
+  passes = 0;
+  order: number | undefined;
+
+  constructor(
+    private readonly fd: HtabFd,
+    private readonly options: CaptureOptions,
+  ) {
+    this.order = options.order;
+  }
+
+  items(): HtabItems {
+    const items = this.#items();
+    return this.options.boltedOnly ? boltedOnly(items) : items;
+  }
+
+  async *#items(): AsyncGenerator<HtabItem> {
+    const { options } = this;
+    const { untilQuiet, order, signal, onProgress, bufferBytes } = options;
+    const max = options.passes ?? (untilQuiet ? undefined : 1);
+    const wanted: PassesOptions = { max, untilQuiet, signal, onProgress, bufferBytes };
+    const coverage = new Coverage();
+    for await (const item of this.fd.items({ ...wanted, order })) {
+      if (this.passes === 0 && item.type === 'blocks') {
+        for (const { index, nValid, nInvalid } of item.batch) coverage.add(index, nValid, nInvalid);
+      }
+      if (item.type === 'end') {
+        if (this.passes === 0) this.#checkFirst(coverage);
+        this.passes++;
+      }
+      yield item;
+    }
+  }
+
+  #checkFirst(coverage: Coverage): void {
+    const { partial, order } = this.options;
+    if (coverage.empty) {
+      if (partial) return;
+      throw new UnsupportedError(
+        'E_NO_HPT',
+        'the HTAB fd gives nothing: the guest has no hashed page table (radix), or this fd was read before',
+      );
+    }
+    this.order ??= coverage.order;
+    if (partial || coverage.order === this.order) return;
+    throw new UsageError(
+      'E_PASS',
+      'the HTAB fd did not give a first pass over the whole table: it was opened for a part of it, or was read before',
+      { expected: order === undefined ? undefined : `all of a table of order ${order}` },
+    );
+  }
+}

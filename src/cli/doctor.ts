@@ -1,0 +1,30 @@
+import Table from 'cli-table3';
+import { type DoctorReport, doctor } from '../index.js';
+import { borderless, printable } from './text.js';
+
+/** `spapr-htab doctor`. */
+export async function runDoctor({ json }: { readonly json?: boolean }): Promise<void> {
+  const report = await doctor();
+  if (json) process.stdout.write(`${JSON.stringify(report)}\n`);
+  else process.stdout.write(`${text(report)}\n`);
+}
+
+function text(report: DoctorReport): string {
+  const { platform, arch, endianness, kernel, node, addon, htabFd, programs } = report;
+  const table = new Table(borderless());
+  table.push(
+    ['system', `${platform} ${kernel}, ${arch}, ${endianness}-endian`],
+    ['Node', node],
+    ['addon', addon.path ?? `not loaded: ${addon.reason}`],
+    ['HTAB fd', htabFd.available ? htabFd.reason : `not here: ${htabFd.reason}`],
+    ...programs.map((found) => [
+      found.program,
+      found.path ?? `not found; on Debian: apt-get install ${found.package}`,
+    ]),
+  );
+  return table
+    .toString()
+    .split('\n')
+    .map((line) => printable(line.trimEnd()))
+    .join('\n');
+}

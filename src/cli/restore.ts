@@ -1,0 +1,40 @@
+import { type RestoreResult, restore } from '../index.js';
+import { type FdArguments, fdOf } from './capture.js';
+import { type InputArguments, inputOf, withInput } from './input.js';
+import { count, printable, size } from './text.js';
+
+export interface RestoreArguments extends InputArguments, FdArguments {
+  readonly boltedOnly?: boolean;
+  readonly canonical?: boolean;
+}
+
+/** `spapr-htab restore`. */
+export async function runRestore(
+  input: string,
+  args: RestoreArguments,
+  signal: AbortSignal,
+): Promise<void> {
+  const { boltedOnly, canonical } = args;
+  await using fd = await fdOf(args);
+  const done = await withInput(args, signal, (options) =>
+    restore(inputOf(input), fd, { ...options, boltedOnly, canonical }),
+  );
+  if (args.json) {
+    process.stdout.write(`${JSON.stringify({ input, ...done })}\n`);
+    return;
+  }
+  for (const { message } of done.warnings) process.stderr.write(`warning: ${printable(message)}\n`);
+  process.stdout.write(`${printable(`${input}: ${sentence(done)}`)}\n`);
+}
+
+function sentence({ from, machine, order, blocks, valid, invalid, bytes }: RestoreResult): string {
+  const of = machine === undefined ? from : `${from} of ${machine}`;
+  const words = [
+    order === undefined ? 'order unknown' : `order ${order}`,
+    count(blocks, 'block'),
+    count(valid, 'entry'),
+    `${count(invalid, 'slot')} emptied`,
+    size(bytes),
+  ];
+  return `${of} to HTAB fd: ${words.join(', ')}`;
+}

@@ -1,0 +1,233 @@
+import type { OperationOptions } from '../bytes/reader.js';
+import { throwIfAborted, UsageError } from '../errors.js';
+import { BlockBatch } from '../htab/block.js';
+import type { HtabItem, HtabItems } from '../htab/items.js';
+import { noHpt } from '../htab/table.js';
+import { type HtabDescriptor, MIN_READ_BYTES } from './descriptor.js';
+import { blocksOf, HtabPass, type ReadBlocks } from './pass.js';
+import { type Applied, writeRefused } from './write-error.js';
+
+/** How many bytes a read asks for: two of the largest block. More is not faster on a real kernel. */
+const READ_BYTES = 2 * 1024 * 1024;
+/** How many bytes of blocks are written before the signal is looked at. */
+const WRITE_BYTES = 1024 * 1024;
+
+export interface PassOptions extends OperationOptions {
+  /**
+   * Bytes that each read asks for, at least 25. Default 2 MiB. The table is the same with any; the
+   * smaller, the more blocks it is cut into.
+   */
+  readonly bufferBytes?: number | undefined;
+}
+
+export interface PassesOptions extends PassOptions {
+  /** How many passes at most. Default: no limit. */
+  readonly max?: number | undefined;
+  /** End before the first pass that finds nothing changed. Default false. */
+  readonly untilQuiet?: boolean | undefined;
+}
+
+/**
+ * An HTAB fd, as KVM_PPC_GET_HTAB_FD gives them (Documentation/virt/kvm/api.rst 4.78), of a real
+ * kernel, of a table in memory or of a recording.
+ *
+ * Reading gives the whole table once, then passes with what changed. The kernel has one set of
+ * "modified" marks for all fds of a VM: what one fd reported, no other reports again. So read a
+ * table with one fd at a time, and not with the one that a migrating QEMU uses.
+ */
+export class HtabFd implements AsyncDisposable {
+  /** A read whose blocks belong to the next pass. */
+  #held: ReadBlocks | undefined;
+  /** The slot after the last block that was read. */
+  #next = 0;
+  #pass = 0;
+  #bytes = 0;
+  #busy = false;
+
+  constructor(
+    /** The same fd, byte by byte. */
+    readonly descriptor: HtabDescriptor,
+    /** Whether it takes blocks; otherwise it gives them. */
+    readonly write: boolean,
+  ) {}
+
+  /**
+   * Reads one pass, or goes on with one that was not read to its end. A pass ends where the kernel
+   * says that nothing is left (a read of 0 bytes) or begins again at a lower slot: with a guest that
+   * changes its table all the time, only that happens.
+   * @throws UsageError `E_USAGE` for an fd that is written, a buffer that is too small, or while
+   *   another pass is being read
+   */
+  pass(options: PassOptions = {}): HtabPass {
+    this.#mustBe('read');
+    const { bufferBytes = READ_BYTES } = options;
+    if (!Number.isSafeInteger(bufferBytes) || bufferBytes < MIN_READ_BYTES) {
+      throw new UsageError('E_USAGE', 'a read must have room for a block with an entry', {
+        expected: `bufferBytes from ${MIN_READ_BYTES} on`,
+        actual: String(bufferBytes),
+      });
+    }
+    return new HtabPass(this.#pass, (pass) => this.#readPass(pass, bufferBytes, options));
+  }
+
+  /**
+   * One pass after another: the first, then what changed. A pass that the caller leaves early is
+   * read to its end, so that the next one is the next.
+   */
+  async *passes(options: PassesOptions = {}): AsyncGenerator<HtabPass> {
+    const { max = Number.POSITIVE_INFINITY, untilQuiet = false } = options;
+    for (let count = 0; count < max; count++) {
+      const pass = this.pass(options);
+      // Whether it is quiet, its first read tells.
+      if (this.#held === undefined) this.#held = await this.#read(options);
+      if (this.#held === undefined) {
+        this.#endPass();
+        if (untilQuiet && pass.number > 0) return;
+        yield new HtabPass(pass.number, nothing);
+        continue;
+      }
+      yield pass;
+      while (this.#pass === pass.number) for await (const _ of this.pass(options));
+    }
+  }
+
+  /** Passes as items for an encoder: one part each. `order` goes first, where it is given. */
+  async *items(options: PassesOptions & { order?: number | undefined } = {}): HtabItemsGenerator {
+    if (options.order !== undefined) yield { type: 'order', order: options.order, offset: 0 };
+    for await (const pass of this.passes(options)) {
+      yield { type: 'part', offset: this.#bytes };
+      for await (const batch of pass) yield { type: 'blocks', batch };
+      yield { type: 'end', offset: this.#bytes };
+    }
+  }
+
+  async *#readPass(
+    pass: HtabPass,
+    bufferBytes: number,
+    options: PassOptions,
+  ): AsyncGenerator<BlockBatch> {
+    if (this.#busy) throw new UsageError('E_USAGE', 'another pass of this fd is being read');
+    // One that has ended has no more.
+    if (pass.number !== this.#pass) return;
+    this.#busy = true;
+    try {
+      for (let first = pass.blocks === 0; ; first = false) {
+        const read = this.#held ?? (await this.#read({ ...options, bufferBytes }));
+        this.#held = undefined;
+        // The kernel begins again at slot 0, without a word, once it came to the end of the table.
+        const again = !first && read !== undefined && read.first < this.#next;
+        if (again) this.#held = read;
+        if (again || read === undefined) {
+          this.#endPass();
+          return;
+        }
+        this.#next = read.end;
+        pass.count(read);
+        yield read.batch;
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #endPass(): void {
+    this.#pass++;
+    this.#next = 0;
+  }
+
+  /** One read; undefined when it gives nothing. What was read is never dropped: it is gone. */
+  async #read(options: PassOptions): Promise<ReadBlocks | undefined> {
+    throwIfAborted(options.signal);
+    const { descriptor } = this;
+    const bytes = await descriptor.read(options.bufferBytes ?? READ_BYTES);
+    if (bytes.length === 0) return undefined;
+    const read = blocksOf(bytes, descriptor.byteOrder, this.#bytes);
+    this.#bytes += bytes.length;
+    options.onProgress?.({ position: this.#bytes, total: undefined });
+    return read;
+  }
+
+  /**
+   * Writes blocks, one at a time and whole: entries replace what is in their slots, invalid slots
+   * are emptied. Stop the guest first.
+   * @throws HtabWriteError `E_HTAB_FD`, which says which block was refused, why, and what was
+   *   written before it; UsageError `E_USAGE` for an fd that is read; AbortedError between blocks
+   */
+  async apply(blocks: BlockBatch, options: OperationOptions = {}): Promise<Applied> {
+    const applied = { blocks: 0, valid: 0, invalid: 0, bytes: 0 };
+    await this.#apply(blocks, applied, options);
+    return applied;
+  }
+
+  /**
+   * Writes the blocks of all parts. Slots that no block mentions stay as they are.
+   * @throws as {@link apply}; UnsupportedError `E_NO_HPT` for a guest without HPT
+   */
+  async applyAll(items: HtabItems, options: OperationOptions = {}): Promise<Applied> {
+    const applied = { blocks: 0, valid: 0, invalid: 0, bytes: 0 };
+    for await (const item of items) {
+      if (item.type === 'no-hpt') throw noHpt();
+      if (item.type === 'blocks') await this.#apply(item.batch, applied, options);
+    }
+    return applied;
+  }
+
+  async #apply(batch: BlockBatch, applied: Counts, options: OperationOptions): Promise<void> {
+    this.#mustBe('write');
+    const { descriptor } = this;
+    const bytes = batch.encode(descriptor.byteOrder);
+    for (const piece of pieces(bytes, descriptor.byteOrder)) {
+      throwIfAborted(options.signal);
+      const written = await descriptor.writeBlocks(piece.bytes);
+      const taken = blocksOf(piece.bytes.subarray(0, written.bytes), descriptor.byteOrder, 0);
+      applied.blocks += taken.blocks;
+      applied.valid += taken.valid;
+      applied.invalid += taken.invalid;
+      applied.bytes += taken.bytes;
+      options.onProgress?.({ position: applied.bytes, total: undefined });
+      if (written.errno !== undefined) {
+        const refused = piece.bytes.subarray(written.bytes);
+        const offset = batch.offset + piece.offset + written.bytes;
+        for (const block of new BlockBatch(refused, descriptor.byteOrder, 1, offset)) {
+          throw writeRefused(written.errno, block, { ...applied }, offset);
+        }
+      }
+    }
+  }
+
+  #mustBe(mode: 'read' | 'write'): void {
+    if (this.write === (mode === 'write')) return;
+    throw new UsageError('E_USAGE', `this HTAB fd can only be ${this.write ? 'written' : 'read'}`);
+  }
+
+  /** Waits for what is in flight. May be called again. */
+  close(): Promise<void> {
+    return this.descriptor.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+type HtabItemsGenerator = AsyncGenerator<HtabItem>;
+
+type Counts = { -readonly [K in keyof Applied]: Applied[K] };
+
+async function* nothing(): AsyncGenerator<BlockBatch> {}
+
+/** Cuts bytes into pieces of whole blocks of about the size after which the signal is looked at. */
+function* pieces(
+  bytes: Uint8Array,
+  byteOrder: HtabDescriptor['byteOrder'],
+): Generator<{ bytes: Uint8Array; offset: number }> {
+  let from = 0;
+  let at = 0;
+  for (const block of new BlockBatch(bytes, byteOrder, 0, 0)) {
+    at = block.entries.byteOffset + block.entries.length - bytes.byteOffset;
+    if (at - from < WRITE_BYTES) continue;
+    yield { bytes: bytes.subarray(from, at), offset: from };
+    from = at;
+  }
+  if (at > from) yield { bytes: bytes.subarray(from, at), offset: from };
+}

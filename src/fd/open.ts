@@ -1,0 +1,185 @@
+import { loadAddon, type NativeFile, type NativeHtab, type NativeOpen } from '../addon/load.js';
+import type { OperationOptions } from '../bytes/reader.js';
+import { AbortedError, IoError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js';
+import {
+  type HtabOpenOptions,
+  htabFdError,
+  KVM_GET_HTAB_BOLTED_ONLY,
+  KVM_GET_HTAB_WRITE,
+} from './descriptor.js';
+import { HtabFd } from './htab-fd.js';
+import { errnoName, NativeDescriptor } from './native-descriptor.js';
+import { htabFdsOf, inspectFd } from './process.js';
+
+const MAX_START = (1n << 64n) - 1n;
+
+/**
+ * Asks the kernel for the HTAB fd of a VM (KVM_PPC_GET_HTAB_FD with the number of this platform).
+ * The kernel grants it only to the process that made the VM; the result may be handed on.
+ * @param vmFd the VM's file descriptor, as of KVM_CREATE_VM; it stays the caller's
+ * @throws UnsupportedError `E_NATIVE` where this host cannot do it; IoError `E_HTAB_FD`
+ */
+export async function openHtabFd(vmFd: number, options: HtabOpenOptions = {}): Promise<HtabFd> {
+  const { write = false, boltedOnly = false, startIndex = 0n } = options;
+  const fd = descriptorNumber(vmFd);
+  if (startIndex < 0n || startIndex > MAX_START) {
+    throw new UsageError('E_USAGE', 'startIndex is no u64', { actual: String(startIndex) });
+  }
+  const flags = (write ? KVM_GET_HTAB_WRITE : 0n) | (boltedOnly ? KVM_GET_HTAB_BOLTED_ONLY : 0n);
+  const opened = await native().open(fd, flags, startIndex);
+  return new HtabFd(descriptorOf(opened, 'get the HTAB fd of the VM', refusals), write);
+}
+
+/**
+ * An HTAB fd that this process has already: inherited, or received. It is duplicated: the number
+ * stays the caller's, to close when it is no longer needed. Both share one position in the table.
+ * @throws UsageError `E_NOT_HTAB_FD`; UnsupportedError `E_NATIVE`; IoError
+ */
+export async function adoptHtabFd(fd: number): Promise<HtabFd> {
+  const htab = native();
+  const { write } = await inspectFd('self', descriptorNumber(fd));
+  const opened = htab.duplicate(fd);
+  return new HtabFd(descriptorOf(opened, `use file descriptor ${fd}`), write);
+}
+
+export interface ProcessFdOptions {
+  /** Which of its fds, where it has several. Default: the only one. */
+  readonly fd?: number | undefined;
+}
+
+/**
+ * Duplicates an HTAB fd that another process has open (pidfd_getfd(2), Linux 5.6), as QEMU has one
+ * while it saves or loads a guest. Needs the right to trace that process. Position and "modified"
+ * marks are shared: what is read here, the other process does not get.
+ * @throws IoError `E_NO_HTAB_FD` when it has none, `E_HTAB_FD`; UsageError `E_NOT_HTAB_FD`, and
+ *   `E_USAGE` when it has several; UnsupportedError `E_NATIVE`
+ */
+export async function htabFdOfProcess(
+  pid: number,
+  options: ProcessFdOptions = {},
+): Promise<HtabFd> {
+  const htab = native();
+  if (!Number.isSafeInteger(pid) || pid < 1) {
+    throw new UsageError('E_USAGE', `${pid} is no process ID`);
+  }
+  const found =
+    options.fd === undefined
+      ? await onlyFdOf(pid)
+      : await inspectFd(pid, descriptorNumber(options.fd));
+  const opened = htab.take(pid, found.fd);
+  const doing = `take file descriptor ${found.fd} of process ${pid}`;
+  return new HtabFd(
+    descriptorOf(opened, doing, { EPERM: 'it may not be traced by this user' }),
+    found.write,
+  );
+}
+
+async function onlyFdOf(pid: number): Promise<{ fd: number; write: boolean }> {
+  const found = await htabFdsOf(pid);
+  const [only] = found;
+  if (only === undefined) {
+    throw new IoError(
+      'E_NO_HTAB_FD',
+      `process ${pid} has no HTAB fd open; QEMU has one only while it saves or loads a guest`,
+    );
+  }
+  if (found.length > 1) {
+    const list = found.map(({ fd, write }) => `${fd} (${write ? 'written' : 'read'})`).join(', ');
+    throw new UsageError('E_USAGE', `process ${pid} has several HTAB fds; say which: ${list}`);
+  }
+  return only;
+}
+
+/** How long to wait between two looks at a socket, in milliseconds. */
+const POLL_MS = 20;
+
+/**
+ * Connects to a Unix socket and takes the HTAB fd that its server sends (SCM_RIGHTS, with at least
+ * one byte of data). Waits until it comes, or until the signal fires.
+ * @param path of the socket; `@` in front means an abstract name
+ * @throws IoError `E_HTAB_FD`; UsageError `E_NOT_HTAB_FD`; UnsupportedError `E_NATIVE`; AbortedError
+ */
+export async function receiveHtabFd(
+  path: string,
+  { signal }: Pick<OperationOptions, 'signal'> = {},
+): Promise<HtabFd> {
+  const htab = native();
+  throwIfAborted(signal);
+  const socket = fileOf(htab.connect(path), `connect to ${path}`);
+  try {
+    let received = htab.receive(socket);
+    while (received.file === undefined && errnoName(received.errno) === 'EAGAIN') {
+      await pause(signal);
+      received = htab.receive(socket);
+    }
+    const file = fileOf(received, `receive a file descriptor from ${path}`, {
+      ECONNRESET: 'the server closed the connection without sending one',
+    });
+    try {
+      const { write } = await inspectFd('self', file.fd);
+      return new HtabFd(new NativeDescriptor(file), write);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  } finally {
+    socket.close();
+  }
+}
+
+function pause(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    }, POLL_MS);
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      const cause: unknown = signal?.reason;
+      reject(new AbortedError('E_ABORTED', 'the operation was aborted', { cause }));
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+  });
+}
+
+function descriptorNumber(fd: number): number {
+  if (Number.isSafeInteger(fd) && fd >= 0 && fd < 2 ** 31) return fd;
+  throw new UsageError('E_USAGE', `${fd} is no file descriptor`);
+}
+
+function native(): NativeHtab {
+  const { addon, failure } = loadAddon();
+  if (addon?.htab !== undefined) return addon.htab;
+  throw new UnsupportedError(
+    'E_NATIVE',
+    addon === undefined
+      ? 'the HTAB fd needs the compiled part of spapr-htab, which is not there'
+      : `the HTAB fd is a part of Linux; this is ${process.platform}`,
+    { cause: failure },
+  );
+}
+
+/** What the ioctl answers where it is not what it should be. */
+const refusals = {
+  ENOTTY: `it is no VM of kvm-hv on ppc64 (this is a ${process.arch} host)`,
+  EBADF: 'it is not open',
+  EIO: 'it was made by another process; only that one can ask for the HTAB fd',
+};
+
+function descriptorOf(
+  opened: NativeOpen,
+  doing: string,
+  words?: Record<string, string>,
+): NativeDescriptor {
+  return new NativeDescriptor(fileOf(opened, doing, words));
+}
+
+function fileOf(opened: NativeOpen, doing: string, words: Record<string, string> = {}): NativeFile {
+  if (opened.file !== undefined) return opened.file;
+  const name = errnoName(opened.errno);
+  if (name === 'ENOSYS') {
+    throw new UnsupportedError('E_NATIVE', `cannot ${doing}: this kernel has no such call`);
+  }
+  throw htabFdError(doing, name, words[name] ?? name);
+}

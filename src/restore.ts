@@ -1,0 +1,57 @@
+import type { ByteSource } from './bytes/source.js';
+import type { HtabFd } from './fd/htab-fd.js';
+import type { Applied } from './fd/write-error.js';
+import type { InputFormat } from './formats/format.js';
+import { boltedOnly } from './htab/bolted.js';
+import { canonical } from './htab/canonical.js';
+import type { HtabItems } from './htab/items.js';
+import { Tally } from './htab/tally.js';
+import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
+
+export interface RestoreOptions extends OpenOptions {
+  /** Write the bolted entries only; slots of others are emptied. Default false. */
+  readonly boltedOnly?: boolean | undefined;
+  /**
+   * Rebuild the table first and write it in canonical form: every slot is written or emptied, and
+   * nothing without V is handed to the kernel. Holds the table. Default false: blocks one for one.
+   */
+  readonly canonical?: boolean | undefined;
+}
+
+/** What was restored: counts of what the kernel took. */
+export interface RestoreResult extends Applied {
+  readonly from: InputFormat;
+  readonly machine: string | undefined;
+  readonly order: number | undefined;
+  readonly warnings: readonly InputWarning[];
+}
+
+/**
+ * Writes the HPT of a snapshot or of an HPT file into a VM through its HTAB fd. The VM must have a
+ * table of the same order and no vCPU that runs. Slots that the input does not mention stay as they
+ * are; with a fresh VM they are empty. The fd stays open.
+ *
+ * When it fails or is aborted, what was written until then stays in the table.
+ * @throws what {@link openHpt} and the decoders throw; UnsupportedError `E_NO_HPT`; HtabWriteError
+ */
+export async function restore(
+  input: string | ByteSource,
+  fd: HtabFd,
+  options: RestoreOptions = {},
+): Promise<RestoreResult> {
+  await using hpt = await openHpt(input, options);
+  const tally = new Tally();
+  const items = transformed(hpt, options);
+  const applied = await fd.applyAll(tally.count(items), { signal: options.signal });
+  const { format, machine, warnings } = hpt;
+  return { ...applied, from: format, machine, order: tally.order, warnings };
+}
+
+function transformed(hpt: HptInput, options: RestoreOptions): HtabItems {
+  const items = hpt.items({ order: options.canonical === true });
+  if (options.canonical) {
+    const { order } = options;
+    return canonical(items, 'kernel', { order, boltedOnly: options.boltedOnly });
+  }
+  return options.boltedOnly ? boltedOnly(items) : items;
+}
