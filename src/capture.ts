@@ -14,6 +14,7 @@ import { Coverage } from './htab/coverage.js';
 import { writeImage } from './htab/image.js';
 import type { HtabItem, HtabItems } from './htab/items.js';
 import { decodeKernel, encodeKernel } from './htab/kernel.js';
+import { slotsOfOrder } from './htab/order.js';
 import { orderRequired } from './htab/table.js';
 import { Tally } from './htab/tally.js';
 import type { InputWarning } from './input.js';
@@ -183,7 +184,7 @@ class Reading {
 
   #checkFirst(coverage: Coverage): void {
     const { partial, order } = this.options;
-    if (coverage.empty) {
+    if (coverage.slots === 0) {
       if (partial) return;
       throw new UnsupportedError(
         'E_NO_HPT',
@@ -191,7 +192,8 @@ class Reading {
       );
     }
     this.order ??= coverage.order;
-    if (partial || coverage.order === this.order) return;
+    const whole = this.order !== undefined && coverage.slots === slotsOfOrder(this.order);
+    if (partial || whole) return;
     throw new UsageError(
       'E_PASS',
       'the HTAB fd did not give a first pass over the whole table: it was opened for a part of it, or was read before',

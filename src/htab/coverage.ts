@@ -15,9 +15,9 @@ export class Coverage {
     else this.#state = index < this.#next ? 'behind it' : 'no first pass';
   }
 
-  /** Whether no slot was covered so far. */
-  get empty(): boolean {
-    return this.#state === 'first pass' && this.#next === 0;
+  /** How many slots the first pass covers so far; undefined when it is none. */
+  get slots(): number | undefined {
+    return this.#state === 'no first pass' ? undefined : this.#next;
   }
 
   /** Whether no gap was seen so far. */

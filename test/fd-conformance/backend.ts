@@ -1,0 +1,76 @@
+/**
+ * What the conformance suite runs on: something that makes VMs and gives out their HTAB fds. No
+ * check knows which backend it runs on, except through `features` and `host`; the same files run
+ * in the test process and, with the kernel as the backend, on emulated POWER hosts.
+ */
+
+/** The name of an errno, or what the call returned. */
+export type Answer<T> =
+  | { readonly errno: string; readonly value?: undefined }
+  | { readonly errno?: undefined; readonly value: T };
+
+export type Host = 'power8' | 'power9-radix' | 'power9-hash';
+
+/** What not every backend has. */
+export type Feature =
+  /** Passes after the first, and fds that are written. */
+  | 'vm'
+  /** Two fds or more of one VM, flags, start index. */
+  | 'open'
+  /** Several blocks in one write are not taken as documented: the kernel's bugs. */
+  | 'kernel-writes'
+  /** Calls of the operating system around the fd: ioctl, fcntl, lseek, processes. */
+  | 'system'
+  /** A vCPU that runs. */
+  | 'vcpu'
+  /** Guests in radix mode. */
+  | 'radix';
+
+export interface OpenArguments {
+  readonly flags?: bigint;
+  readonly startIndex?: bigint;
+}
+
+export interface Fd {
+  /** Asks for `length` bytes, of which `mapped` are memory. */
+  read(length: number, mapped?: number): Promise<Answer<Uint8Array>>;
+  /** Writes `count` bytes; behind `bytes` is no memory. */
+  write(bytes: Uint8Array, count?: number): Promise<Answer<number>>;
+  close(): Promise<void>;
+  /** Of the kernel's fds: the number. */
+  readonly number?: number;
+}
+
+export interface Vm {
+  /** KVM_PPC_ALLOCATE_HTAB; the order that it has then. */
+  allocate(order: number): Promise<Answer<number>>;
+  /** Guest memory from `base` on, in bytes. Present in the host, in pages of 64 KiB. */
+  setMemory(base: bigint, size: bigint): Promise<void>;
+  open(options?: OpenArguments): Promise<Answer<Fd>>;
+  /** Puts the guest into radix mode, or back. */
+  setRadix(radix: boolean): Promise<Answer<number>>;
+  startVcpu(): Promise<void>;
+  stopVcpu(): Promise<void>;
+  close(): Promise<void>;
+  /** Of the kernel's VMs: the number of the VM fd. */
+  readonly number?: number;
+}
+
+export interface Backend {
+  readonly name: string;
+  readonly host: Host;
+  readonly features: ReadonlySet<Feature>;
+  readonly byteOrder: 'little' | 'big';
+  createVm(): Promise<Vm>;
+}
+
+/** One behaviour of the HTAB fd. */
+export interface Check {
+  /** Stable name: `read/strict-fit`. docs/htab-fd.md lists them. */
+  readonly id: string;
+  /** Where the behaviour comes from: a function of the kernel. */
+  readonly source: string;
+  readonly needs: readonly Feature[];
+  /** Throws an AssertionError when the backend behaves otherwise. */
+  run(bench: import('./bench.js').Bench): Promise<void>;
+}
