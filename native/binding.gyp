@@ -2,7 +2,20 @@
   "targets": [
     {
       "target_name": "spapr_htab",
-      "sources": ["src/addon.cc", "src/copy-range.cc", "src/probe.cc", "src/range-copier.cc"],
+      "sources": [
+        "src/addon.cc",
+        "src/adopt.cc",
+        "src/arguments.cc",
+        "src/copy-range.cc",
+        "src/descriptor.cc",
+        "src/htab-io.cc",
+        "src/htab.cc",
+        "src/native-file.cc",
+        "src/operation.cc",
+        "src/probe.cc",
+        "src/range-copier.cc",
+        "src/transfer.cc"
+      ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_DEPRECATED"],
       "cflags_cc!": ["-fno-exceptions"],

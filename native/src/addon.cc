@@ -1,9 +1,11 @@
 #include <napi.h>
 
 #include "copy-range.h"
+#include "htab.h"
 #include "probe.h"
 
-// No state: the addon may be loaded by any number of environments and worker threads.
+// No state but the instance data of an environment: the addon may be loaded by any number of
+// environments and worker threads.
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New(env, Probe, "probe"));
 #if defined(__linux__)
@@ -12,6 +14,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
       napi_ok) {
     exports.Set("copyRange", copy_range);
   }
+  const napi_value htab = CreateHtab(env);
+  if (htab != nullptr) exports.Set("htab", htab);
 #endif
   return exports;
 }

@@ -6,8 +6,8 @@
 
 // copyRange(inFd, inOffset, outFd, outOffset, length) → Promise<{ copied, shared, errno, reading }>
 //
-// Copies a range of one file into another on a thread of the pool. The five numbers are integers
-// from 0 to 2^53 - 1, which the caller has checked, and both descriptors stay open until the promise
+// Copies a range of one file into another on a thread of the pool. The offsets and the length
+// are integers from 0 to 2^53 - 1, and both descriptors stay open until the promise
 // settles: it is never rejected. What is a hole in the input is not written; the range of the output
 // must be one that holds nothing yet, and its caller sets the file's size.
 //

@@ -4,21 +4,11 @@
 
 #include <cerrno>
 #include <fcntl.h>
-#include <linux/kvm.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-namespace {
+#include "htab-ioctl.h"
 
-// The headers of other architectures lack what only ppc64 has, and their _IOW makes other numbers
-// (arch/powerpc/include/uapi/asm/ioctl.h: 13 size bits, write is 4, direction at bit 29). The
-// number that counts is the one of ppc64.
-#if defined(__powerpc64__)
-constexpr unsigned long kGetHtabFd = KVM_PPC_GET_HTAB_FD;
-static_assert(KVM_PPC_GET_HTAB_FD == 0x8020AEAAUL, "include/uapi/linux/kvm.h");
-#else
-constexpr unsigned long kGetHtabFd = 0x8020AEAAUL;
-#endif
+namespace {
 
 // KVM_CAP_PPC_HTAB_FD, include/uapi/linux/kvm.h; defined for every architecture.
 constexpr int kCapHtabFd = 84;

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 /** What the host's KVM says; see native/src/probe.h. */
 export interface KvmProbe {
   readonly supported: boolean;
+  /** KVM_PPC_GET_HTAB_FD by the headers of this platform. */
   readonly ioctl: number;
   readonly errno: number;
   readonly apiVersion: number;
@@ -19,9 +20,15 @@ export interface CopiedRange {
   readonly reading: boolean;
 }
 
+/** Most bytes that one call of a {@link NativeFile} takes: each has a copy of its own. */
+export const NATIVE_MAX_BYTES = 16 * 1024 * 1024;
+
 /**
  * An open descriptor of the addon's own. It is closed when `close` was called and no call on it is
  * in flight, or when the object is collected, or with its environment.
+ *
+ * Promises are not rejected. What is no argument of a call is a TypeError, more than
+ * {@link NATIVE_MAX_BYTES} a RangeError, both thrown; a closed file says EBADF.
  */
 export interface NativeFile {
   /** The number, for messages and /proc; -1 once closed. */
@@ -36,6 +43,7 @@ export interface NativeFile {
   /**
    * One write(2) for each block of `bytes` (headers in the byte order of the host), up to the
    * first that fails. A block that does not end within `bytes` is never handed over: EINVAL.
+   * EIO: the kernel took another number of bytes than the block has.
    */
   writeBlocks(
     bytes: Uint8Array,
@@ -50,7 +58,10 @@ export type NativeOpen =
 
 /** On Linux only. `errno` is 0, or why there is no file. */
 export interface NativeHtab {
-  /** ioctl(KVM_PPC_GET_HTAB_FD) of a VM fd, with the number that this platform uses. */
+  /**
+   * ioctl(KVM_PPC_GET_HTAB_FD) of a VM fd, with the number that this platform uses. The VM fd may be
+   * closed before the promise settles.
+   */
   open(vmFd: number, flags: bigint, startIndex: bigint): Promise<NativeOpen>;
   /** A duplicate (F_DUPFD_CLOEXEC): the caller's number stays the caller's. */
   duplicate(fd: number): NativeOpen;
@@ -58,7 +69,10 @@ export interface NativeHtab {
   take(pid: number, fd: number): NativeOpen;
   /** Connects to a Unix socket, without waiting. `@` in front: an abstract name. */
   connect(path: string): NativeOpen;
-  /** One recvmsg(2) without waiting: the descriptor that came (SCM_RIGHTS), EAGAIN while none did. */
+  /**
+   * One recvmsg(2) without waiting: the descriptor that came (SCM_RIGHTS). EAGAIN while nothing
+   * did; for other outcomes see native/src/adopt.h.
+   */
   receive(socket: NativeFile): NativeOpen;
 }
 
