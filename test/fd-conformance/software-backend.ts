@@ -1,0 +1,75 @@
+import { type GuestMemory, IoError, SoftwareHtab, type SoftwareOptions } from '../../src/index.js';
+import type { Answer, Backend, Fd, Feature, Host, OpenArguments, Vm } from './backend.js';
+
+/** A promise's result, or the errno that it failed with. */
+export async function answer<T>(call: () => Promise<T> | T): Promise<Answer<T>> {
+  try {
+    return { value: await call() };
+  } catch (error) {
+    if (error instanceof IoError && error.actual !== undefined) return { errno: error.actual };
+    throw error;
+  }
+}
+
+/** The table in memory, in one of its two ways of taking several blocks in a write. */
+export function softwareBackend(
+  host: Host,
+  writes: NonNullable<SoftwareOptions['blocksPerWrite']>,
+): Backend {
+  const features: Feature[] = ['open', 'vm', 'vcpu'];
+  if (writes === 'kernel') features.push('kernel-writes');
+  if (host === 'power9-radix') features.push('radix');
+  return {
+    name: `software (${host}, ${writes} writes)`,
+    host,
+    features: new Set(features),
+    byteOrder: 'little',
+    createVm: async () => new SoftwareVm(new SoftwareHtab({ host, blocksPerWrite: writes })),
+  };
+}
+
+class SoftwareVm implements Vm {
+  readonly #memory: GuestMemory[] = [];
+
+  constructor(readonly htab: SoftwareHtab) {}
+
+  allocate(order: number): Promise<Answer<number>> {
+    return answer(() => {
+      this.htab.allocate(order);
+      return order;
+    });
+  }
+
+  async setMemory(base: bigint, size: bigint): Promise<void> {
+    this.#memory.push({ base, size });
+    this.htab.setMemory(this.#memory);
+  }
+
+  open({ flags = 0n, startIndex = 0n }: OpenArguments = {}): Promise<Answer<Fd>> {
+    return answer(() => {
+      const fd = this.htab.open({ flags, startIndex });
+      return {
+        read: (length: number, mapped?: number) => answer(() => fd.read(length, mapped)),
+        write: (bytes: Uint8Array, count?: number) => answer(() => fd.write(bytes, count)),
+        close: () => fd.close(),
+      };
+    });
+  }
+
+  setRadix(radix: boolean): Promise<Answer<number>> {
+    return answer(() => {
+      this.htab.setRadix(radix);
+      return 0;
+    });
+  }
+
+  async startVcpu(): Promise<void> {
+    this.htab.running = true;
+  }
+
+  async stopVcpu(): Promise<void> {
+    this.htab.running = false;
+  }
+
+  async close(): Promise<void> {}
+}
