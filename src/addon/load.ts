@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** What the host's KVM says; see native/src/probe.h. */
@@ -92,25 +93,37 @@ export interface Addon {
 
 export type AddonLoad =
   | { readonly addon: Addon; readonly path: string; readonly failure?: undefined }
-  | { readonly addon?: undefined; readonly path?: undefined; readonly failure: unknown };
+  | { readonly addon?: undefined; readonly path: string | undefined; readonly failure: unknown };
 
 /** Set to anything, this variable makes the package work as where the addon could not be built. */
 const OFF = 'SPAPR_HTAB_NO_ADDON';
+/** The file that this variable names is loaded, and no other. It is read once. */
+const FILE = 'SPAPR_HTAB_ADDON';
 
 let loaded: AddonLoad | undefined;
 
-/** The addon, or why it is not there: the package works without it. */
+/** The addon and the file it is from, or why it is not there: the package works without it. */
 export function loadAddon(): AddonLoad {
-  if (process.env[OFF]) return { failure: new Error(`it is switched off by ${OFF}`) };
-  if (loaded === undefined) {
-    try {
-      const require = createRequire(import.meta.url);
-      const build = require('node-gyp-build') as { path(folder: string): string };
-      const path = build.path(fileURLToPath(new URL('../../native', import.meta.url)));
-      loaded = { addon: require(path) as Addon, path };
-    } catch (failure) {
-      loaded = { failure };
-    }
+  if (process.env[OFF]) {
+    return { path: undefined, failure: new Error(`it is switched off by ${OFF}`) };
   }
+  loaded ??= load();
   return loaded;
+}
+
+function load(): AddonLoad {
+  const require = createRequire(import.meta.url);
+  let path: string | undefined;
+  try {
+    path = process.env[FILE] ? resolve(process.env[FILE]) : find(require);
+    return { addon: require(path) as Addon, path };
+  } catch (failure) {
+    return { path, failure };
+  }
+}
+
+/** A build of this machine's own, else the prebuilt one for its platform, CPU and C library. */
+function find(require: NodeJS.Require): string {
+  const { path } = require('node-gyp-build') as { path(folder: string): string };
+  return path(fileURLToPath(new URL('../../native', import.meta.url)));
 }
