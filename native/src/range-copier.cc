@@ -43,6 +43,26 @@ bool CopiesByPage(const struct statfs& fs) {
   }
 }
 
+struct FileState {
+  bool regular;
+  int64_t size;
+};
+
+// False with errno. By statx: glibc's fstat is a symbol of 2.33, and what is compiled with it does
+// not load with an older one.
+bool StateOf(int fd, FileState* state) {
+#if defined(__GLIBC__)
+  struct statx st;
+  if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &st) != 0) return false;
+  *state = {S_ISREG(st.stx_mode), static_cast<int64_t>(st.stx_size)};
+#else
+  struct stat st;
+  if (fstat(fd, &st) != 0) return false;
+  *state = {S_ISREG(st.st_mode), st.st_size};
+#endif
+  return true;
+}
+
 // Not by the C library: older ones have no wrapper, or one that copies by itself.
 ssize_t CopyFileRange(int in, loff_t* in_offset, int out, loff_t* out_offset, size_t length) {
 #if defined(SYS_copy_file_range)
@@ -56,8 +76,8 @@ ssize_t CopyFileRange(int in, loff_t* in_offset, int out, loff_t* out_offset, si
 }  // namespace
 
 void RangeCopier::Run() {
-  struct stat st;
-  if (fstat(in_, &st) != 0) {
+  FileState in;
+  if (!StateOf(in_, &in)) {
     Fail(errno, true);
     return;
   }
@@ -67,7 +87,7 @@ void RangeCopier::Run() {
     Fail(EBADF, false);
     return;
   }
-  regular_ = S_ISREG(st.st_mode);
+  regular_ = in.regular;
   int64_t available = 0;
   if (!Available(&available)) return;
   end_ = available;
@@ -87,9 +107,9 @@ void RangeCopier::Run() {
 bool RangeCopier::Available(int64_t* available) {
   *available = end_;
   if (!regular_) return true;
-  struct stat st;
-  if (fstat(in_, &st) != 0) return Fail(errno, true);
-  *available = std::clamp<int64_t>(st.st_size - in_offset_, 0, end_);
+  FileState in;
+  if (!StateOf(in_, &in)) return Fail(errno, true);
+  *available = std::clamp<int64_t>(in.size - in_offset_, 0, end_);
   return true;
 }
 

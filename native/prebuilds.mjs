@@ -1,0 +1,111 @@
+// Builds the addon for every platform that it is shipped for, into native/prebuilds, where
+// node-gyp-build looks for it: as far as compilers are installed, and says which are not. Needs Linux
+// with glibc; says what it did on the standard error, since npm's own answers go to the other.
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** `arch` as Node names it: ppc64 is little-endian here. `loader`: that of glibc, by its soname. */
+const TARGETS = [
+  { arch: 'x64', triplet: 'x86_64-linux-gnu', loader: 'ld-linux-x86-64.so.2' },
+  { arch: 'ppc64', triplet: 'powerpc64le-linux-gnu', loader: 'ld64.so.2' },
+  { arch: 'arm64', triplet: 'aarch64-linux-gnu', loader: 'ld-linux-aarch64.so.1' },
+];
+
+/**
+ * The newest versions of symbols that Node's own binaries of version 20 need (`objdump -T`): what
+ * needs no newer ones loads wherever these run. So the C++ library is shared, as it is by Node; inside
+ * the addon it would need glibc 2.36, for unwinding and random numbers that nothing here uses.
+ */
+const NEWEST = { GLIBC: '2.28', GLIBCXX: '3.4.21', CXXABI: '1.3.9', GCC: '4.3.0' };
+
+const native = fileURLToPath(new URL('.', import.meta.url));
+const require = createRequire(import.meta.url);
+
+function run(command, args, options = {}) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    encoding: 'utf8',
+    maxBuffer: 64 * 1024 * 1024,
+    ...options,
+  });
+  if (status === 0) return stdout;
+  throw new Error(`${command} ${args.join(' ')} failed\n${error ?? ''}${stdout}${stderr}`);
+}
+
+function compilerOf({ arch, triplet }) {
+  const names = [`${triplet}-g++`, ...(arch === process.arch ? ['g++'] : [])];
+  return names.find((name) => spawnSync(name, ['--version']).status === 0);
+}
+
+/** The headers beside this Node, if they are there: node-gyp downloads them otherwise. */
+function headers() {
+  const folder = resolve(process.execPath, '..', '..');
+  return existsSync(join(folder, 'include', 'node', 'node_api.h')) ? folder : undefined;
+}
+
+function build({ arch, triplet, loader }, compiler) {
+  // A folder of its own: a build that is in use here stays as it is.
+  const folder = mkdtempSync(join(native, 'build-prebuilds-'));
+  try {
+    for (const name of ['binding.gyp', 'src']) {
+      cpSync(join(native, name), join(folder, name), { recursive: true });
+    }
+    const strip = compiler === 'g++' ? 'strip' : `${triplet}-strip`;
+    const args = ['--napi', '--target', process.versions.node, '--name', 'spapr-htab'];
+    args.push('--platform', 'linux', '--arch', arch, '--tag-libc', '--out', native);
+    args.push('--strip', '--strip-bin', strip);
+    const nodedir = process.env.npm_config_nodedir ?? headers();
+    run(process.execPath, [join(require.resolve('prebuildify'), '..', 'bin.js'), ...args], {
+      cwd: folder,
+      env: {
+        ...process.env,
+        CC: compiler.replace(/g\+\+$/, 'gcc'),
+        CXX: compiler,
+        // musl takes its own C library for glibc's, but has no loader of that name: there, loading
+        // fails with a reason, not in the middle of something.
+        LDFLAGS: `-Wl,--no-as-needed -l:${loader} -Wl,--as-needed`,
+        ...(nodedir === undefined ? {} : { npm_config_nodedir: nodedir }),
+      },
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  return join(native, 'prebuilds', `linux-${arch}`, 'spapr-htab.glibc.node');
+}
+
+const isNewer = (version, than) =>
+  version.localeCompare(than, undefined, { numeric: true, sensitivity: 'base' }) > 0;
+
+/** The newest version of each library's symbols that a file needs. */
+function needs(file) {
+  const newest = {};
+  const listed = run('readelf', ['--version-info', '--wide', file]);
+  for (const [, library, version] of listed.matchAll(/Name: ([A-Z]+)_([\d.]+)/g)) {
+    if (isNewer(version, newest[library] ?? '0')) newest[library] = version;
+  }
+  return newest;
+}
+
+if (process.platform !== 'linux' || !process.report.getReport().header.glibcVersionRuntime) {
+  throw new Error('prebuilt addons are made on Linux with glibc');
+}
+for (const target of TARGETS) {
+  const name = `linux-${target.arch}`;
+  // What was built before must not be taken for what cannot be built now.
+  rmSync(join(native, 'prebuilds', name), { recursive: true, force: true });
+  const compiler = compilerOf(target);
+  if (compiler === undefined) {
+    console.error(`${name}: NOT BUILT: no ${target.triplet}-g++ (g++-${target.triplet})`);
+    continue;
+  }
+  const file = build(target, compiler);
+  const needed = needs(file);
+  console.error(`${name}: built by ${compiler}, needs ${JSON.stringify(needed)}`);
+  for (const [library, version] of Object.entries(needed)) {
+    if (isNewer(version, NEWEST[library] ?? '0')) {
+      throw new Error(`${file} needs ${library}_${version}, which Node itself does not`);
+    }
+  }
+}
