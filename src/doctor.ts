@@ -23,7 +23,7 @@ export interface DoctorReport {
   readonly endianness: 'little' | 'big';
   /** Release of the system, as of uname(2). */
   readonly kernel: string;
-  /** The compiled part of the package: from where it was loaded, or why it was not. */
+  /** The compiled part of the package: its file, if there is one, and why it was not loaded. */
   readonly addon: { readonly path: string | undefined; readonly reason: string | undefined };
   readonly htabFd: HtabFdSupport;
   /** Programs that decompress and compress images, as libvirt uses them. */

@@ -9,13 +9,18 @@ export async function runDoctor({ json }: { readonly json?: boolean }): Promise<
   else process.stdout.write(`${text(report)}\n`);
 }
 
+function addonText({ path, reason }: DoctorReport['addon']): string {
+  if (reason === undefined) return path ?? '';
+  return `not loaded${path === undefined ? '' : ` from ${path}`}: ${reason}`;
+}
+
 function text(report: DoctorReport): string {
   const { platform, arch, endianness, kernel, node, addon, htabFd, programs } = report;
   const table = new Table(borderless());
   table.push(
     ['system', `${platform} ${kernel}, ${arch}, ${endianness}-endian`],
     ['Node', node],
-    ['addon', addon.path ?? `not loaded: ${addon.reason}`],
+    ['addon', addonText(addon)],
     ['HTAB fd', htabFd.available ? htabFd.reason : `not here: ${htabFd.reason}`],
     ...programs.map((found) => [
       found.program,
