@@ -114,6 +114,8 @@ export async function receiveHtabFd(
     }
     const file = fileOf(received, `receive a file descriptor from ${path}`, {
       ECONNRESET: 'the server closed the connection without sending one',
+      ENOMSG: 'a message came without one',
+      EBADMSG: 'several came at once',
     });
     try {
       const { write } = await inspectFd('self', file.fd);
