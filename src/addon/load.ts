@@ -49,7 +49,10 @@ export interface NativeFile {
   writeBlocks(
     bytes: Uint8Array,
   ): Promise<{ readonly blocks: number; readonly bytes: number; readonly errno: number }>;
-  /** Never fails. What is in flight ends first. */
+  /**
+   * Never fails. What is in flight ends first; a call that waits for another process, as on a pipe,
+   * also keeps a thread or the process from ending.
+   */
   close(): void;
 }
 
