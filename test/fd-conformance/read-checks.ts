@@ -89,7 +89,7 @@ export const readChecks: readonly Check[] = [
   {
     id: 'read/runs-are-cut-at-65535',
     source: READ_SIDE,
-    needs: ['open'],
+    needs: ['vm'],
     async run(bench) {
       const vm = await bench.vm(24);
       const empty = await (await vm.open(READ)).drain(65536);

@@ -1,4 +1,4 @@
-import { type GuestMemory, IoError, SoftwareHtab, type SoftwareOptions } from '../../src/index.js';
+import { type BlocksPerWrite, type GuestMemory, IoError, SoftwareHtab } from '../../src/index.js';
 import type { Answer, Backend, Fd, Feature, Host, OpenArguments, Vm } from './backend.js';
 
 /** A promise's result, or the errno that it failed with. */
@@ -12,10 +12,7 @@ export async function answer<T>(call: () => Promise<T> | T): Promise<Answer<T>> 
 }
 
 /** The table in memory, in one of its two ways of taking several blocks in a write. */
-export function softwareBackend(
-  host: Host,
-  writes: NonNullable<SoftwareOptions['blocksPerWrite']>,
-): Backend {
+export function softwareBackend(host: Host, writes: BlocksPerWrite): Backend {
   const features: Feature[] = ['open', 'vm', 'vcpu'];
   if (writes === 'kernel') features.push('kernel-writes');
   if (host === 'power9-radix') features.push('radix');
