@@ -56,7 +56,34 @@ export interface Vm {
   readonly number?: number;
 }
 
+/** Calls of the operating system around VMs and fds, where there is one. Fds are numbers. */
+export interface SystemCalls {
+  /** What the package's own probe of /dev/kvm says. */
+  probe(): { readonly ioctl: number; readonly extension: number; readonly errno: number };
+  checkExtension(vm: number, extension: number): Answer<number>;
+  /** KVM_PPC_GET_HTAB_FD with words in `reserved`, or with a pointer to no memory. */
+  getHtabFd(vm: number, reserved: readonly [bigint, bigint] | 'bad pointer'): Answer<number>;
+  link(fd: number): string;
+  statusFlags(fd: number): number;
+  descriptorFlags(fd: number): number;
+  lseek(fd: number, offset: number): Answer<number>;
+  pread(fd: number, length: number, position: number): Answer<number>;
+  close(fd: number): void;
+  /**
+   * A child process that has these fds as its numbers 3, 4 … does the calls, in order: the answers
+   * as text.
+   */
+  inChild(fds: readonly number[], calls: readonly ChildCall[]): Promise<readonly string[]>;
+}
+
+export type ChildCall =
+  | { readonly call: 'getHtabFd'; readonly fd: number }
+  | { readonly call: 'read'; readonly fd: number; readonly length: number }
+  | { readonly call: 'write'; readonly fd: number; readonly hex: string };
+
 export interface Backend {
+  /** With the feature `system`. */
+  readonly system?: SystemCalls;
   readonly name: string;
   readonly host: Host;
   readonly features: ReadonlySet<Feature>;

@@ -3,6 +3,7 @@ import { Bench } from './bench.js';
 import { entryChecks } from './entry-checks.js';
 import { passChecks } from './pass-checks.js';
 import { readChecks } from './read-checks.js';
+import { systemChecks } from './system-checks.js';
 import { vmChecks } from './vm-checks.js';
 import { writeChecks } from './write-checks.js';
 
@@ -13,6 +14,7 @@ export const CHECKS: readonly Check[] = [
   ...passChecks,
   ...writeChecks,
   ...entryChecks,
+  ...systemChecks,
 ];
 
 /** Why a backend cannot be asked; undefined when it can. */
