@@ -1,14 +1,20 @@
 import type { ByteSource } from './bytes/source.js';
+import { UnsupportedError, UsageError } from './errors.js';
 import type { HtabFd } from './fd/htab-fd.js';
 import type { Applied } from './fd/write-error.js';
 import type { InputFormat } from './formats/format.js';
 import { boltedOnly } from './htab/bolted.js';
 import { canonical } from './htab/canonical.js';
-import type { HtabItems } from './htab/items.js';
+import type { HtabItem, HtabItems } from './htab/items.js';
 import { Tally } from './htab/tally.js';
 import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 
 export interface RestoreOptions extends OpenOptions {
+  /**
+   * Write to a VM whose table has another order. Its guest would not find the entries: they belong
+   * to other slots there. Default false: `E_ORDER`, where the input's order is known.
+   */
+  readonly allowOtherOrder?: boolean | undefined;
   /** Write the bolted entries only; slots of others are emptied. Default false. */
   readonly boltedOnly?: boolean | undefined;
   /**
@@ -32,7 +38,8 @@ export interface RestoreResult extends Applied {
  * are; with a fresh VM they are empty. The fd stays open.
  *
  * When it fails or is aborted, what was written until then stays in the table.
- * @throws what {@link openHpt} and the decoders throw; UnsupportedError `E_NO_HPT`; HtabWriteError
+ * @throws what {@link openHpt} and the decoders throw; UnsupportedError `E_NO_HPT`; UsageError
+ *   `E_ORDER` before anything is written; HtabWriteError
  */
 export async function restore(
   input: string | ByteSource,
@@ -41,14 +48,40 @@ export async function restore(
 ): Promise<RestoreResult> {
   await using hpt = await openHpt(input, options);
   const tally = new Tally();
-  const items = transformed(hpt, options);
+  const items = options.allowOtherOrder
+    ? transformed(hpt, options)
+    : sameOrder(transformed(hpt, options), fd);
   const applied = await fd.applyAll(tally.count(items), { signal: options.signal });
   const { format, machine, warnings } = hpt;
   return { ...applied, from: format, machine, order: tally.order, warnings };
 }
 
+/** Looks at the order of the VM's table before anything is written to it. */
+async function* sameOrder(items: HtabItems, fd: HtabFd): AsyncGenerator<HtabItem> {
+  for await (const item of items) {
+    if (item.type === 'order') {
+      const order = await fd.order();
+      if (order === undefined) {
+        throw new UnsupportedError(
+          'E_NO_HPT',
+          'the VM has no hashed page table: none was allocated, or its guest is in radix mode',
+        );
+      }
+      if (order !== Math.min(item.order, 36)) {
+        throw new UsageError(
+          'E_ORDER',
+          "the VM's table has another order, in which these entries belong to other slots; " +
+            'make the VM with a table of the same order',
+          { offset: item.offset, expected: `order ${item.order}`, actual: String(order) },
+        );
+      }
+    }
+    yield item;
+  }
+}
+
 function transformed(hpt: HptInput, options: RestoreOptions): HtabItems {
-  const items = hpt.items({ order: options.canonical === true });
+  const items = hpt.items({ order: !options.allowOtherOrder || options.canonical === true });
   if (options.canonical) {
     const { order } = options;
     return canonical(items, 'kernel', { order, boltedOnly: options.boltedOnly });

@@ -266,6 +266,7 @@ export function program(signal: AbortSignal): Command {
     .addOptions([fd, pid])
     .addOption(boltedOnly)
     .option('--canonical', 'rebuild the table first; every slot is written or emptied')
+    .option('--allow-other-order', "write to a table of another order than the input's")
     .addOptions(FORMAT)
     .addOptions(PLACE)
     .addOption(json)

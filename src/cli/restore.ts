@@ -6,6 +6,7 @@ import { count, printable, size } from './text.js';
 export interface RestoreArguments extends InputArguments, FdArguments {
   readonly boltedOnly?: boolean;
   readonly canonical?: boolean;
+  readonly allowOtherOrder?: boolean;
 }
 
 /** `spapr-htab restore`. */
@@ -14,10 +15,10 @@ export async function runRestore(
   args: RestoreArguments,
   signal: AbortSignal,
 ): Promise<void> {
-  const { boltedOnly, canonical } = args;
+  const { boltedOnly, canonical, allowOtherOrder } = args;
   await using fd = await fdOf(args);
   const done = await withInput(args, signal, (options) =>
-    restore(inputOf(input), fd, { ...options, boltedOnly, canonical }),
+    restore(inputOf(input), fd, { ...options, boltedOnly, canonical, allowOtherOrder }),
   );
   if (args.json) {
     process.stdout.write(`${JSON.stringify({ input, ...done })}\n`);

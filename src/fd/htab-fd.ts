@@ -1,7 +1,8 @@
 import type { OperationOptions } from '../bytes/reader.js';
 import { throwIfAborted, UsageError } from '../errors.js';
-import { BlockBatch } from '../htab/block.js';
+import { BlockBatch, encodeBlock } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
+import { MIN_ORDER, slotsOfOrder } from '../htab/order.js';
 import { noHpt } from '../htab/table.js';
 import { type HtabDescriptor, MIN_READ_BYTES } from './descriptor.js';
 import { blocksOf, HtabPass, type ReadBlocks } from './pass.js';
@@ -9,6 +10,8 @@ import { type Applied, writeRefused } from './write-error.js';
 
 /** How many bytes a read asks for: two of the largest block. More is not faster on a real kernel. */
 const READ_BYTES = 2 * 1024 * 1024;
+/** The largest order all of whose slots have an index of 32 bits. */
+const U32_ORDER = 36;
 /** How many bytes of blocks are written before the signal is looked at. */
 const WRITE_BYTES = 1024 * 1024;
 
@@ -170,6 +173,32 @@ export class HtabFd implements AsyncDisposable {
       if (item.type === 'blocks') await this.#apply(item.batch, applied, options);
     }
     return applied;
+  }
+
+  /**
+   * Order of the VM's table, for an fd that is written: found out by writing blocks of nothing,
+   * which the kernel takes within the table, and beyond it refuses. 36 stands for larger ones too:
+   * slots from 2^32 on cannot be named. Undefined when the VM has no HPT, or its guest is in radix
+   * mode.
+   * @throws HtabWriteError EBUSY while a vCPU runs; UsageError `E_USAGE` for an fd that is read
+   */
+  async order(): Promise<number | undefined> {
+    this.#mustBe('write');
+    if (!(await this.#reaches(0))) return undefined;
+    for (let order = MIN_ORDER; order < U32_ORDER; order++) {
+      if (!(await this.#reaches(slotsOfOrder(order)))) return order;
+    }
+    return U32_ORDER;
+  }
+
+  /** Whether the table has that slot. */
+  async #reaches(index: number): Promise<boolean> {
+    const { byteOrder } = this.descriptor;
+    const bytes = encodeBlock({ index, nInvalid: 0, entries: new Uint8Array() }, byteOrder);
+    const { errno } = await this.descriptor.writeBlocks(bytes);
+    if (errno === undefined || errno === 'EINVAL') return errno === undefined;
+    const block = { index, nValid: 0, nInvalid: 0, entries: new Uint8Array() };
+    throw writeRefused(errno, block, { blocks: 0, valid: 0, invalid: 0, bytes: 0 }, 0);
   }
 
   async #apply(batch: BlockBatch, applied: Counts, options: OperationOptions): Promise<void> {
