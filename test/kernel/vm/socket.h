@@ -1,0 +1,5 @@
+#pragma once
+
+#include <napi.h>
+
+Napi::Value ServeFd(const Napi::CallbackInfo& info);
