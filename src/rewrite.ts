@@ -9,6 +9,7 @@ import { openContainer } from './container/open.js';
 import type { ConvertOutput } from './convert.js';
 import { UsageError } from './errors.js';
 import { FORMAT_NAMES } from './formats/format.js';
+import type { ByteOrder } from './htab/block.js';
 import { isOrder, noSuchOrder } from './htab/order.js';
 import { type HashPageTable, TableBuilder } from './htab/table.js';
 import type { Tally } from './htab/tally.js';
@@ -130,7 +131,7 @@ async function rewriteTo(
     seekable(source, { signal, spoolLimit, onProgress: turns.begin(3) }),
   );
   await using opened = await openSnapshot(outer, options);
-  const { info, table } = await survey(opened, options, turns.begin(2));
+  const { info, byteOrder, table } = await survey(opened, options, turns.begin(2));
   await using replacement = await replacementOf(options, take);
 
   const edits: HptPlan = { ...options, replacement };
@@ -141,7 +142,7 @@ async function rewriteTo(
     order: info.hpt?.order,
     radix: info.hpt?.radix ?? false,
     parts: places.length - 1,
-    items: () => itemsAt(reading, places),
+    items: () => itemsAt(reading, places, byteOrder),
     table,
   };
   const plan = await planHpt(present, edits, signal);
@@ -205,15 +206,23 @@ async function openSnapshot(outer: Reopenable, options: RewriteOptions): Promise
   );
 }
 
+interface Survey {
+  readonly info: StreamInfo;
+  /** Of the chunk headers. */
+  readonly byteOrder: ByteOrder;
+  readonly table: HashPageTable | undefined;
+}
+
 /** Walks the stream, and builds its table where that is needed. */
 async function survey(
   { source, start }: HptInput,
   options: RewriteOptions,
   onProgress: OperationOptions['onProgress'],
-): Promise<{ info: StreamInfo; table: HashPageTable | undefined }> {
+): Promise<Survey> {
   const whole = options.htab === undefined && needsTable(options);
   const builder = whole ? new TableBuilder() : undefined;
   let hpt = false;
+  let byteOrder: ByteOrder = 'big';
   const info = await describeStream(source, {
     start,
     signal: options.signal,
@@ -222,9 +231,12 @@ async function survey(
       hpt ||= item.type === 'order';
       builder?.add(item);
     },
+    onLittleEndian: () => {
+      byteOrder = 'little';
+    },
   });
   const table = hpt && info.hpt?.radix === false ? builder?.finish() : undefined;
-  return { info, table };
+  return { info, byteOrder, table };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { ByteReader, DEFAULT_CAPACITY } from '../bytes/reader.js';
 import { type ByteSource, SliceSource } from '../bytes/source.js';
-import { MAX_BLOCK_BYTES } from '../htab/block.js';
+import { type ByteOrder, MAX_BLOCK_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { encodeSectionItem, SectionDecoder } from '../htab/section.js';
 
@@ -13,12 +13,16 @@ export interface PayloadPlace {
 /** The largest block must fit, whatever the payload has become since it was measured. */
 const SMALLEST_WINDOW = 2 ** Math.ceil(Math.log2(MAX_BLOCK_BYTES));
 
-/** What the payloads at these places of a stream say, one after another. */
+/**
+ * What the payloads at these places of a stream say, one after another.
+ * @param byteOrder of the chunk headers: a payload alone shows less of it than the walk has seen
+ */
 export async function* itemsAt(
   source: ByteSource,
   places: readonly PayloadPlace[],
+  byteOrder: ByteOrder,
 ): AsyncGenerator<HtabItem> {
-  const decoder = new SectionDecoder();
+  const decoder = new SectionDecoder({ byteOrder });
   for (const { payloadOffset, payloadLength } of places) {
     const capacity = Math.min(DEFAULT_CAPACITY, Math.max(SMALLEST_WINDOW, payloadLength));
     const slice = new SliceSource(source, payloadOffset, payloadLength);

@@ -2,7 +2,7 @@ import type { ByteSource } from '../bytes/source.js';
 import { LimitError } from '../errors.js';
 import { Census, type HtabSummary } from '../htab/census.js';
 import type { HtabItem } from '../htab/items.js';
-import { SECTION_NAME } from '../htab/section.js';
+import { SECTION_NAME, type SectionOptions } from '../htab/section.js';
 import type {
   Configuration,
   PayloadWalker,
@@ -65,6 +65,8 @@ export interface StreamInfo {
 export interface DescribeOptions extends StreamOptions {
   /** Told of everything that the sections `spapr/htab` say, in stream order. Views: use at once. */
   readonly onHtab?: ((item: HtabItem) => void) | undefined;
+  /** As in {@link SectionOptions}. */
+  readonly onLittleEndian?: SectionOptions['onLittleEndian'];
 }
 
 /** Walks a stream once and describes it. @throws what {@link readStream} throws */
@@ -72,7 +74,7 @@ export async function describeStream(
   source: ByteSource,
   options: DescribeOptions = {},
 ): Promise<StreamInfo> {
-  const description = new Description(options.start ?? 0);
+  const description = new Description(options);
   const walkers = new Map<string, PayloadWalker<unknown>>([
     ...(options.walkers ?? []),
     [RAM_SECTION, (reader, context) => description.ram.walk(reader, context)],
@@ -92,7 +94,7 @@ export async function describeStream(
 
 class Description {
   readonly ram = new RamWalker();
-  readonly htab = htabWalker();
+  readonly htab: PayloadWalker<HtabItem>;
   readonly census = new Census();
   readonly #sections = new Map<number, SectionInfo>();
   readonly #commands: StreamInfo['commands'][number][] = [];
@@ -105,7 +107,12 @@ class Description {
   #opaque: StreamInfo['opaque'];
   #parts = 0;
 
-  constructor(readonly offset: number) {}
+  readonly offset: number;
+
+  constructor({ start = 0, onLittleEndian }: DescribeOptions) {
+    this.offset = start;
+    this.htab = htabWalker({ onLittleEndian });
+  }
 
   add(event: StreamEvent): void {
     switch (event.type) {

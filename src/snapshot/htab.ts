@@ -24,7 +24,10 @@ export function htabWalker(options: SectionOptions = {}): PayloadWalker<HtabItem
   let warn: PayloadContext['warn'] | undefined;
   const decoder = new SectionDecoder({
     ...options,
-    onLittleEndian: (offset) => warn?.({ code: 'W_HTAB', offset, message: LITTLE_ENDIAN }),
+    onLittleEndian: (offset) => {
+      options.onLittleEndian?.(offset);
+      warn?.({ code: 'W_HTAB', offset, message: LITTLE_ENDIAN });
+    },
   });
   return async function* (reader, context) {
     const { section } = context;

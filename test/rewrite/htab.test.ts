@@ -31,6 +31,37 @@ function withHtab(stream: Buffer, htab: Buffer, options: RewriteOptions = {}) {
 const section = (...payloads: Buffer[]): Buffer => Buffer.concat(payloads);
 const asSection = { htabOptions: { from: 'section' } } as const;
 
+/** Little-endian chunk headers, as QEMU up to 2.2 wrote them on little-endian KVM hosts. */
+function littleChunk(index: number, entries: Buffer[], nInvalid = 0): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(index);
+  head.writeUInt16LE(entries.length, 4);
+  head.writeUInt16LE(nInvalid, 6);
+  return section(head, ...entries);
+}
+
+describe('a stream with little-endian chunk headers', () => {
+  const old = { configured: false, footers: false, vmdesc: false };
+  // As a big-endian count, 1 is 256: one entry and nothing else would be the beginning of these.
+  const first = (make: typeof chunk) => htabPart(make(0, [hpte(1, 0x10)]));
+  const last = (make: typeof chunk) => htabPart(make(8, [hpte(2), hpte(3, 0x10)], 1));
+  const guest = (make: typeof chunk) =>
+    guestWith({ ...old, htab: [u32(18), first(make), last(make)] });
+
+  test.each([{ boltedOnly: true }, { compact: true }, { htab: 'its own' }])('%j', async (edit) => {
+    const options = (bytes: Buffer): RewriteOptions =>
+      'htab' in edit ? { htab: new BufferSource(bytes) } : edit;
+    const wrong = guest(littleChunk);
+    const right = guest(chunk);
+    const { bytes, result } = await rewritten(wrong, options(wrong));
+    const wanted = await rewritten(right, options(right));
+    expect(bytes.equals(wanted.bytes)).toBe(true);
+    expect(result.hpt?.changed).toBe(true);
+    expect(result.hpt?.after).toEqual(wanted.result.hpt?.after);
+    expect(result.warnings.map(({ code }) => code)).toContain('W_HTAB');
+  });
+});
+
 describe('a table of another guest', () => {
   test.each([
     ['kernel', undefined],
