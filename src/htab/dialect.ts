@@ -10,12 +10,14 @@ import { HPTE_BYTES } from './order.js';
  * Little-endian is only believed when the bytes cannot be big-endian chunks of this table, and can
  * be little-endian ones.
  * @param bytes the beginning of the part, behind its zero word; what follows the part may follow
+ * @param whole whether the input ends with these bytes: then the part's end mark is among them
  */
-export function chunkByteOrder(bytes: Uint8Array, slots: number): ByteOrder {
-  return !canBeChunks(bytes, slots, false) && canBeChunks(bytes, slots, true) ? 'little' : 'big';
+export function chunkByteOrder(bytes: Uint8Array, slots: number, whole: boolean): ByteOrder {
+  const can = (little: boolean): boolean => canBeChunks(bytes, slots, whole, little);
+  return !can(false) && can(true) ? 'little' : 'big';
 }
 
-function canBeChunks(bytes: Uint8Array, slots: number, little: boolean): boolean {
+function canBeChunks(bytes: Uint8Array, slots: number, whole: boolean, little: boolean): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   let at = 0;
   while (bytes.length - at >= HEADER_BYTES) {
@@ -26,10 +28,10 @@ function canBeChunks(bytes: Uint8Array, slots: number, little: boolean): boolean
     if (index + nValid + nInvalid > slots) return false;
     const end = at + HEADER_BYTES + nValid * HPTE_BYTES;
     for (let entry = at + HEADER_BYTES; entry < end; entry += HPTE_BYTES) {
-      if (entry + HPTE_BYTES > bytes.length) return true;
+      if (entry + HPTE_BYTES > bytes.length) return !whole;
       if (!((bytes[entry + FLAGS_BYTE] ?? 0) & FLAG_VALID)) return false;
     }
     at = end;
   }
-  return true;
+  return !whole;
 }

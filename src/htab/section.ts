@@ -89,13 +89,13 @@ export class SectionDecoder {
   /** Told once a stream, by its first chunks: one QEMU wrote them all. */
   async #tellByteOrder(reader: ByteReader, slots: number): Promise<ByteOrder> {
     if (this.#byteOrder !== undefined) return this.#byteOrder;
-    await reader.tryEnsure(PROBE_BYTES);
+    const whole = !(await reader.tryEnsure(PROBE_BYTES));
     const bytes = reader.buffer.subarray(
       reader.pos,
       Math.min(reader.end, reader.pos + PROBE_BYTES),
     );
     if (bytes.subarray(0, HEADER_BYTES).every((byte) => byte === 0)) return 'big';
-    this.#byteOrder = chunkByteOrder(bytes, slots);
+    this.#byteOrder = chunkByteOrder(bytes, slots, whole);
     if (this.#byteOrder === 'little') this.options.onLittleEndian?.(reader.offset);
     return this.#byteOrder;
   }

@@ -146,6 +146,25 @@ describe('little-endian chunk headers, as QEMU up to 2.2 wrote them', () => {
     expect(warnings).toMatchObject([{ code: 'W_HTAB', offset: 8 }]);
   });
 
+  test.each([
+    // As a big-endian count, 1 is 256: more entries than the file has.
+    [1, 0],
+    [1, 3],
+    [2, 1],
+  ])('are noticed in a file that is too short for the other order: %i, %i', async (n, gap) => {
+    const entries = Buffer.concat(Array.from({ length: n }, (_, i) => hpte(i + 1)));
+    const blocks = [{ index: 0, entries, nInvalid: gap }];
+    const made = (little: boolean) =>
+      Buffer.concat([u32(18), u32(0), plainEncode(blocks, little), Buffer.alloc(8)]);
+    expect((await decode(made(true))).equals(made(false))).toBe(true);
+    expect((await decode(made(false))).equals(made(false))).toBe(true);
+    // Cut off, it is neither, and the usual order is what it is said to lack something of.
+    await expect(decode(made(false).subarray(0, -12))).rejects.toMatchObject({
+      code: 'E_TRUNCATED',
+      offset: 8,
+    });
+  });
+
   test('are never believed where big-endian makes sense', async () => {
     expect((await decode(right)).equals(right)).toBe(true);
     const guest = smallGuest();
