@@ -1,12 +1,11 @@
 import type { OperationOptions } from './bytes/reader.js';
 import { Reopenable } from './bytes/reopen.js';
 import type { ByteSource } from './bytes/source.js';
-import { FormatError, UsageError } from './errors.js';
-import { Census } from './htab/census.js';
+import { FormatError, IoError, UsageError } from './errors.js';
 import type { HtabItem } from './htab/items.js';
 import { type OpenOptions, openHpt, seekable } from './input.js';
 import type { Replacement } from './rewrite/hpt.js';
-import { endsPayload } from './rewrite/payloads.js';
+import { Outline } from './rewrite/outline.js';
 
 export type ReplacementOptions = Pick<OpenOptions, 'from' | 'byteOrder' | 'order' | 'snapshot'>;
 
@@ -15,11 +14,7 @@ export type ReplacementOptions = Pick<OpenOptions, 'from' | 'byteOrder' | 'order
  * whenever it is asked for; only one batch of blocks is held.
  */
 export class ReplacementHpt implements Replacement, AsyncDisposable {
-  order: number | undefined;
-  radix = false;
-  payloads = 0;
-  regular = true;
-  reach = 0;
+  readonly #outline = new Outline();
   readonly #input: Reopenable;
   readonly #options: ReplacementOptions & OperationOptions;
 
@@ -51,26 +46,48 @@ export class ReplacementHpt implements Replacement, AsyncDisposable {
     return this.#input.name;
   }
 
-  async #lookThrough(): Promise<void> {
-    const census = new Census();
-    let starts = 0;
-    let holes = 0;
-    for await (const item of this.#read(this.#options.order)) {
-      census.add(item);
-      if (endsPayload(item)) this.payloads++;
-      if (item.type === 'order') starts++;
-      if (item.type === 'no-hpt') holes++;
-    }
-    const { order, radix, reach } = census.summary();
-    this.order = order;
-    this.radix = radix;
-    this.reach = reach;
-    this.regular = starts <= 1 && holes === 0;
-    // Blocks alone are parts without a START.
-    if (starts + holes === 0) this.payloads++;
+  get order(): number | undefined {
+    return this.#outline.order;
   }
 
+  get radix(): boolean {
+    return this.#outline.radix;
+  }
+
+  get payloads(): number {
+    return this.#outline.payloads;
+  }
+
+  get regular(): boolean {
+    return this.#outline.regular;
+  }
+
+  get reach(): number {
+    return this.#outline.reach;
+  }
+
+  async #lookThrough(): Promise<void> {
+    for await (const item of this.#read(this.#options.order)) this.#outline.add(item);
+  }
+
+  /** @throws IoError `E_IO` when it is not what it was: at its end at the latest */
   async *items(order: number | undefined): AsyncGenerator<HtabItem> {
+    const seen = new Outline();
+    try {
+      for await (const item of this.#begun(order)) {
+        seen.add(item);
+        yield item;
+      }
+    } catch (error) {
+      // It was sound when it was looked through.
+      if (!(error instanceof FormatError || error instanceof UsageError)) throw error;
+      throw this.#changed(error);
+    }
+    if (!this.#outline.fits(seen, order)) throw this.#changed();
+  }
+
+  /** With an order at the beginning, if that is known. */
+  async *#begun(order: number | undefined): AsyncGenerator<HtabItem> {
     let first = true;
     // What begins its table more than once may have had another order in between.
     const told = this.regular ? order : undefined;
@@ -81,6 +98,12 @@ export class ReplacementHpt implements Replacement, AsyncDisposable {
       first = false;
       yield item;
     }
+    if (first && order !== undefined) yield { type: 'order', order, offset: 0 };
+  }
+
+  #changed(cause?: unknown): IoError {
+    const message = `${this.name} changed while it was read; run again when nothing writes to it`;
+    return new IoError('E_IO', message, { cause });
   }
 
   async *#read(order: number | undefined): AsyncGenerator<HtabItem> {

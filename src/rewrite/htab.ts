@@ -52,19 +52,22 @@ export class HptPatches implements AsyncDisposable {
 
   /** One for each payload; the items are pulled while they are written, in order, once. */
   get patches(): Patch[] {
-    return this.#places.map(({ payloadOffset, payloadLength }) => ({
+    return this.#places.map(({ payloadOffset, payloadLength }, i) => ({
       from: payloadOffset,
       to: payloadOffset + payloadLength,
-      write: (sink) => this.#write(sink),
+      write: (sink) => this.#write(sink, i === this.#places.length - 1),
     }));
   }
 
-  async #write(sink: ByteSink): Promise<void> {
+  async #write(sink: ByteSink, last: boolean): Promise<void> {
     for await (const piece of nextPayload(this.#items)) {
       throwIfAborted(this.signal);
       await sink.append(piece);
       this.tally.bytes += piece.length;
     }
+    // Where they come from tells at its end alone that it was read as it is.
+    if (last)
+      for (let next = await this.#items.next(); !next.done; next = await this.#items.next());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -323,6 +323,64 @@ test('sources are closed, whatever happens', async () => {
   expect(closed.sort()).toEqual(['htab', 'htab', 'input', 'input']);
 });
 
+describe('an HPT that becomes another one while it is read', () => {
+  /** Has other bytes once it was read to its end and something else is read. */
+  class Changing extends BufferSource {
+    #seen = false;
+
+    constructor(
+      readonly before: Buffer,
+      readonly after: Buffer,
+    ) {
+      super(before, 'changing.section');
+      Object.defineProperty(this, 'size', { get: () => this.bytes.length });
+    }
+
+    override read(target: Uint8Array, position: number): Promise<number> {
+      this.#seen ||= position + target.length >= this.before.length;
+      return super.read(target, position);
+    }
+
+    othersRead(): void {
+      if (this.#seen) Object.defineProperty(this, 'bytes', { value: this.after });
+    }
+  }
+
+  const before = section(u32(18), htabPart(chunk(5, [hpte(7)])), htabPart(chunk(100, [hpte(8)])));
+  const after = {
+    'has fewer parts': before.subarray(0, -36),
+    'has more': section(before, htabPart(chunk(200, [hpte(9)]))),
+    'has another order': section(u32(19), before.subarray(4)),
+    'is of a radix guest': section(NO_HPT, NO_HPT, NO_HPT),
+    'is begun anew': section(before, u32(18), htabPart(), htabPart()),
+    'is cut off': before.subarray(0, -20),
+    'is empty': Buffer.alloc(0),
+    'reaches further': section(before.subarray(0, -36), htabPart(chunk(300, [hpte(8)]))),
+    'is something else': Buffer.alloc(100, 0xee),
+  };
+  const pieces = [
+    ['part by part', [htabPart(), htabPart()]],
+    ['all into the last', [htabPart()]],
+  ] as const;
+  const cases = pieces.flatMap(([how, parts]) =>
+    Object.entries(after).map(([what, bytes]) => [what, how, parts, bytes] as const),
+  );
+
+  test.each(cases)('%s, %s', async (_, _how, parts, bytes) => {
+    const htab = new Changing(before, bytes);
+    class Input extends BufferSource {
+      override read(target: Uint8Array, position: number): Promise<number> {
+        htab.othersRead();
+        return super.read(target, position);
+      }
+    }
+    const input = new Input(guestWith({ htab: [u32(18), ...parts] }));
+    const error = await refusal(rewritten(input, { htab, ...asSection }));
+    expect(error).toMatchObject({ code: 'E_IO' });
+    expect(error.message).toContain('changing.section changed while it was read');
+  });
+});
+
 test('a pipe that fails is an error of the pipe', async () => {
   const broken = async function* (): AsyncGenerator<Uint8Array> {
     yield u32(18);
