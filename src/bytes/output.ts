@@ -1,6 +1,15 @@
 import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import {
+  type FileHandle,
+  link,
+  lstat,
+  open,
+  readlink,
+  rename,
+  stat,
+  unlink,
+} from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { IoError, ioError, UsageError } from '../errors.js';
 import { checkRange, copyRange } from './copy.js';
 import { LentHandle } from './lend.js';
@@ -17,7 +26,10 @@ export interface RandomAccessFile {
 }
 
 export interface OutputOptions {
-  /** Replace a file that exists. Default false: `E_EXISTS`. */
+  /**
+   * Replace a file that exists. Default false: `E_EXISTS`. A symbolic link to a file is replaced
+   * itself; one to anything else, or to nothing, is refused (`E_IO`), as all that is no file.
+   */
   readonly force?: boolean | undefined;
 }
 
@@ -222,14 +234,32 @@ function exists(path: string): UsageError {
 }
 
 async function refuseTarget(path: string, force: boolean): Promise<void> {
-  const stat = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw ioError(error, 'create', path);
   });
-  if (stat === undefined) return;
+  if (found === undefined) return;
   if (!force) throw exists(path);
-  if (!stat.isFile() && !stat.isSymbolicLink()) {
-    throw new IoError('E_IO', `cannot replace ${path}: it is not a regular file`);
+  if (found.isFile()) return;
+  const why = found.isSymbolicLink() ? await wrongLink(path) : IRREGULAR;
+  if (why !== undefined) throw new IoError('E_IO', `cannot replace ${path}: it is ${why}`);
+}
+
+const IRREGULAR = 'not a regular file';
+
+/**
+ * Why a symbolic link is not to be replaced, as what stands in its place would be no better place
+ * for the output: /dev/stdout is one, and a file system that is not mounted leaves others behind.
+ */
+async function wrongLink(path: string): Promise<string | undefined> {
+  try {
+    const to = resolve(dirname(path), await readlink(path));
+    if (to.startsWith('/proc/'))
+      return 'a symbolic link to an open file; use - for standard output';
+    return (await stat(path)).isFile() ? undefined : `a symbolic link to what is ${IRREGULAR}`;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return `a symbolic link that leads nowhere (${code})`;
   }
 }
 

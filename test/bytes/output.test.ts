@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   linkSync,
   lstatSync,
@@ -132,6 +133,39 @@ describe('commit', () => {
     }
     expect(readFileSync(other, 'latin1')).toBe('other');
     expect(here().sort()).toEqual(['other', 'target']);
+  });
+
+  test.each([
+    ['a device', '/dev/null'],
+    ['nothing', 'missing'],
+    ['itself', 'target'],
+    ['a folder', '.'],
+    // Standard output, of which /dev/stdout is a link to one that is no usual one.
+    ['what is open', '/proc/self/fd/1'],
+  ])('force does not replace a symbolic link to %s', async (_, to) => {
+    symlinkSync(to, target);
+    expect((await refusal(AtomicFile.create(target))).code).toBe('E_EXISTS');
+    const error = await refusal(AtomicFile.create(target, { force: true }));
+    expect(error.code).toBe('E_IO');
+    expect(error.message).toContain('symbolic link');
+    expect(lstatSync(target).isSymbolicLink()).toBe(true);
+    expect(here()).toEqual(['target']);
+  });
+
+  test('nor one to an open file, though that is a regular one', async () => {
+    const other = join(folder, 'other');
+    await using handle = await open(other, 'w');
+    symlinkSync(`/proc/self/fd/${handle.fd}`, target);
+    const error = await refusal(AtomicFile.create(target, { force: true }));
+    expect(error.message).toContain('open file');
+    expect(here().sort()).toEqual(['other', 'target']);
+  });
+
+  test('nor a FIFO', async () => {
+    execFileSync('mkfifo', [target]);
+    const error = await refusal(AtomicFile.create(target, { force: true }));
+    expect(error.message).toContain('not a regular file');
+    expect(lstatSync(target).isFIFO()).toBe(true);
   });
 
   test('a folder that may not be read', async () => {
