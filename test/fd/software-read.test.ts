@@ -51,7 +51,7 @@ describe('buffers: a fresh fd each, order 18 (16384 slots)', () => {
   const four = `80 [0 v3 i97] ${A.join(' ')} [100 v1 i0] ${B[0]}`;
   const five = `96 [0 v3 i97] ${A.join(' ')} [100 v2 i0] ${B[0]} ${B[1]}`;
 
-  test.each([
+  test.each<readonly [number, string]>([
     // Up to a header and an entry nothing is given: it looks like the end of a pass.
     ...[0, 1, 7, 8, 16, 20, 23, 24].map((n) => [n, '0'] as const),
     ...[25, 31, 32, 39, 40].map((n) => [n, one] as const),

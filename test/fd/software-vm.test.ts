@@ -66,6 +66,9 @@ test('lengths that are none', async () => {
     await expect(r.read(length)).rejects.toMatchObject({ code: 'E_USAGE' });
     await expect(w.write(new Uint8Array(8), length)).rejects.toMatchObject({ code: 'E_USAGE' });
   }
+  // No process has that many addresses (access_ok).
+  expect(await read(r, 2 ** 52)).toBe('EFAULT');
+  expect(await answer(() => w.write(new Uint8Array(8), 2 ** 52))).toBe('EFAULT');
 });
 
 test('no HPT yet: reads give nothing, writes EINVAL; the first pass ends with the first read', async () => {
@@ -105,6 +108,7 @@ test('a radix guest', async () => {
   // Back to radix: the HPT is gone.
   vm.setRadix(true);
   expect([vm.radix, vm.order]).toEqual([true, undefined]);
+  expect([vm.hEnter(0, V(1n), R(1n)), vm.hRemove(0)]).toEqual(['H_FUNCTION', 'H_FUNCTION']);
   expect(await read(r, 4096)).toBe('0');
   expect(await read(vm.open(), 4096)).toBe('0');
   expect(await answer(() => put(vm.open({ write: true }), 0, V(1n), R(1n)))).toBe('EINVAL');

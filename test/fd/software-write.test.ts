@@ -346,6 +346,9 @@ describe('hosts and memory slots', () => {
       [{ base: 0n, size: 0x18000n }],
       [{ base: 0x8000n, size: 0x10000n }],
       [{ base: 0n, size: 0n }],
+      [{ base: -0x10000n, size: 0x10000n }],
+      [{ base: 1n << 60n, size: 0x10000n }],
+      [{ base: 0n, size: 0x10000n, hostPage: 0x1000n }],
       [
         { base: 0x20000n, size: 0x20000n },
         { base: 0n, size: 0x30000n },

@@ -84,7 +84,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
 
   *#read(length: number, mapped: number): Work<Uint8Array> {
     if (this.#writes) throw htabFdError(READ, 'EBADF', 'the descriptor was opened for writing');
-    if (length > TASK_SIZE) throw readFault();
+    if (length >= TASK_SIZE) throw readFault();
     if (this.#vm.radix) return new Uint8Array(0);
     const count = Math.min(length, MAX_RW_COUNT);
     const bytes = yield* readHtab(this.#vm.hpt, this.#context, count, mapped);
@@ -107,7 +107,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
 
   *#write(bytes: Uint8Array, count: number): Work<number> {
     if (!this.#writes) throw htabFdError(WRITE, 'EBADF', 'the descriptor was opened for reading');
-    if (count > TASK_SIZE) throw htabFdError(WRITE, 'EFAULT', 'no buffer is that long');
+    if (count >= TASK_SIZE) throw htabFdError(WRITE, 'EFAULT', 'no buffer is that long');
     this.#vm.checkWritable();
     const onVrma = (): void => this.#vm.mmuSetUp();
     const { byteOrder } = this;

@@ -56,12 +56,12 @@ export class KernelHpt {
     if (shifts === undefined) return 'page-size';
     const backing = this.#backing(bytes, at, shifts.actual);
     if (backing === 'unaligned' || backing === 'too-large') return backing;
-    const cursor = this.#table.at(slot);
-    if (cursor.occupied) return 'occupied';
-    const { page, i } = cursor;
+    const page = this.#table.makePage(slot);
+    const i = page.at(slot - page.first);
+    if (page.flagsAt(i) & OCCUPIED) return 'occupied';
     const to = page.bytes;
     const base = i * HPTE_BYTES;
-    to.set(bytes.subarray(at, at + HPTE_BYTES), base);
+    for (let k = 0; k < HPTE_BYTES; k++) to[base + k] = bytes[at + k] ?? 0;
     if (this.host !== 'power8') {
       to[base] = (to[base] ?? 0) & 0xc0;
       to[base + 1] = (to[base + 1] ?? 0) & 0x0f;
@@ -80,7 +80,7 @@ export class KernelHpt {
 
   #backing(bytes: Uint8Array, at: number, shift: number): Backing {
     if (this.memory.empty) return 'device';
-    return this.memory.backing(dw1At(bytes, at), shift);
+    return this.memory.backing(pageNumber(bytes, at), shift);
   }
 
   /**
@@ -90,13 +90,23 @@ export class KernelHpt {
    */
   remove(from: number, to: number): number {
     let removed = 0;
-    const cursor = this.#table.from(from);
-    for (; cursor.slot < to; cursor.next()) {
-      if (!cursor.occupied) continue;
-      const { page, i } = cursor;
+    const table = this.#table;
+    for (let slot = from; slot < to; ) {
+      const page = table.pageOf(slot);
+      const end = Math.min(to, slot - (slot % table.pageSlots) + table.pageSlots);
+      if (page !== undefined) removed += this.#removeOf(page, slot - page.first, end - page.first);
+      slot = end;
+    }
+    return removed;
+  }
+
+  #removeOf(page: SlotPage, from: number, to: number): number {
+    let removed = 0;
+    for (let i = page.find(from); i < page.count && page.slotAt(i) < to; i++) {
+      if ((page.flagsAt(i) & OCCUPIED) === 0) continue;
       page.clear(i);
       // The mark of before stays. R and C go into the guest's view, which nobody can see any more.
-      page.setState(i, this.readers > 0 ? MODIFIED : cursor.state & MODIFIED);
+      page.setState(i, this.readers > 0 ? MODIFIED : page.stateAt(i) & MODIFIED);
       removed++;
     }
     return removed;
@@ -106,7 +116,7 @@ export class KernelHpt {
    * kvmppc_unmap_hpte: the host takes a page back. The entry stays, absent; R and C that the
    * processor set go into the guest's view, which marks it where they are new and a reader is there.
    */
-  unmap(lost: (dw1: bigint, shift: number) => boolean): void {
+  unmap(lost: (page: number, shift: number) => boolean): void {
     const cursor = this.table?.from(0);
     if (cursor === undefined) return;
     for (; cursor.slot < this.slots; cursor.next()) {
@@ -114,7 +124,7 @@ export class KernelHpt {
       if ((flags & VALID) === 0) continue;
       const at = i * HPTE_BYTES;
       const shifts = pageShifts(page.bytes, at);
-      if (shifts === undefined || !lost(dw1At(page.bytes, at), shifts.actual)) continue;
+      if (shifts === undefined || !lost(pageNumber(page.bytes, at), shifts.actual)) continue;
       page.bytes[at + 7] = (flags & ~VALID) | ABSENT;
       const mark = harvest(page, i) && this.readers > 0 ? MODIFIED : 0;
       page.setState(i, (page.stateAt(i) & MODIFIED) | mark);
@@ -144,8 +154,14 @@ export class KernelHpt {
   }
 }
 
-function dw1At(bytes: Uint8Array, at: number): bigint {
-  return new DataView(bytes.buffer, bytes.byteOffset + at + 8, 8).getBigUint64(0);
+/**
+ * The 64 KiB page of the guest that an entry maps, or begins to map: HPTE_R_RPN, bits 12 to 59 of
+ * DW1, without the lowest four. It has 44 bits.
+ */
+function pageNumber(bytes: Uint8Array, at: number): number {
+  let page = (bytes[at + 8] ?? 0) & 0x0f;
+  for (let k = at + 9; k < at + 14; k++) page = page * 256 + (bytes[k] ?? 0);
+  return page;
 }
 
 /** Puts R and C that the processor set into the guest's doubleword. Whether there were any. */

@@ -27,13 +27,13 @@ export type Backing =
 
 /** The host's page size (64 KiB: CONFIG_PPC_64K_PAGES, as every distribution builds ppc64le). */
 const HOST_PAGE = 0x10000n;
-/** HPTE_R_RPN (arch/powerpc/include/asm/book3s/64/mmu-hash.h). */
-const RPN = 0x0ffffffffffff000n;
+const HOST_SHIFT = 16;
 
+/** In pages of the host, which have 44 bits (`gfn`). */
 interface Region {
-  readonly base: bigint;
-  readonly size: bigint;
-  readonly hostPage: bigint;
+  readonly base: number;
+  readonly pages: number;
+  readonly hostPage: number;
 }
 
 /** The memory slots of a guest. */
@@ -45,60 +45,70 @@ export class MemorySlots {
    * @throws UsageError `E_USAGE` for regions that are not whole pages or overlap
    */
   constructor(memory: readonly GuestMemory[], hugePage: bigint) {
-    this.#regions = memory.map(({ base, size, hostPage }) => ({
-      base,
-      size,
-      hostPage: hostPage ?? hugePage,
-    }));
-    for (const { base, size } of this.#regions) {
-      if (base < 0n || size <= 0n || base % HOST_PAGE !== 0n || size % HOST_PAGE !== 0n) {
-        throw new UsageError('E_USAGE', 'a memory slot is not whole pages of 64 KiB', {
-          actual: `${size} bytes at ${base}`,
+    for (const { base, size, hostPage = hugePage } of memory) {
+      const whole = [base, size, hostPage].every((n) => n >= 0n && n % HOST_PAGE === 0n);
+      if (!whole || size === 0n || base + size > 1n << 60n) {
+        throw new UsageError('E_USAGE', 'a memory slot is not whole pages of 64 KiB below 2^60', {
+          actual: `${size} bytes at ${base}, host pages of ${hostPage}`,
         });
       }
     }
+    this.#regions = memory.map(({ base, size, hostPage = hugePage }) => ({
+      base: Number(base / HOST_PAGE),
+      pages: Number(size / HOST_PAGE),
+      hostPage: Number(hostPage / HOST_PAGE),
+    }));
     const sorted = [...this.#regions].sort((a, b) => (a.base < b.base ? -1 : 1));
     sorted.forEach(({ base }, i) => {
       const before = sorted[i - 1];
-      if (before !== undefined && before.base + before.size > base) {
-        throw new UsageError('E_USAGE', 'two memory slots overlap', { actual: `at ${base}` });
+      if (before !== undefined && before.base + before.pages > base) {
+        const actual = `at ${BigInt(base) * HOST_PAGE}`;
+        throw new UsageError('E_USAGE', 'two memory slots overlap', { actual });
       }
     });
   }
 
-  /** Size of the memory slot at real address 0, in bytes. */
-  get atZero(): bigint | undefined {
-    return this.#find(0n)?.size;
-  }
-
-  /**
-   * What is behind an entry: kvmppc_do_h_enter of arch/powerpc/kvm/book3s_hv_rm_mmu.c and
-   * slot_is_aligned of arch/powerpc/include/asm/kvm_book3s_64.h, Linux 6.1.
-   * @param dw1 the entry's second doubleword
-   * @param shift log2 of the size of the page that it maps
-   */
-  backing(dw1: bigint, shift: number): Backing {
-    const page = 1n << BigInt(shift);
-    const region = this.#find(dw1 & RPN & ~(page - 1n));
-    if (region === undefined) return 'device';
-    if (page > HOST_PAGE && ((region.base | region.size) & (page - 1n)) !== 0n) return 'unaligned';
-    if (region.hostPage === 0n) return 'absent';
-    return region.hostPage < page ? 'too-large' : 'present';
-  }
-
-  /** Whether the page of an entry is in none of these slots, or in one that `other` does not have. */
-  lost(dw1: bigint, shift: number, other: MemorySlots): boolean {
-    const address = dw1 & RPN & ~((1n << BigInt(shift)) - 1n);
-    const region = this.#find(address);
-    const kept = other.#find(address);
-    return region?.base !== kept?.base || region?.size !== kept?.size;
+  /** Pages of 64 KiB of the memory slot at real address 0. */
+  get atZero(): number | undefined {
+    return this.#find(0)?.pages;
   }
 
   get empty(): boolean {
     return this.#regions.length === 0;
   }
 
-  #find(address: bigint): Region | undefined {
-    return this.#regions.find(({ base, size }) => address >= base && address < base + size);
+  /**
+   * What is behind an entry: kvmppc_do_h_enter of arch/powerpc/kvm/book3s_hv_rm_mmu.c and
+   * slot_is_aligned of arch/powerpc/include/asm/kvm_book3s_64.h, Linux 6.1.
+   * @param page number of the 64 KiB page that the entry's RPN is in
+   * @param shift log2 of the bytes of the page that it maps
+   */
+  backing(page: number, shift: number): Backing {
+    const pages = pagesOf(shift);
+    const region = this.#find(page - (page % pages));
+    if (region === undefined) return 'device';
+    if (region.base % pages !== 0 || region.pages % pages !== 0) return 'unaligned';
+    if (region.hostPage === 0) return 'absent';
+    return region.hostPage < pages ? 'too-large' : 'present';
   }
+
+  /** Whether `other` does not have the memory slot that the entry's page is in. */
+  lost(page: number, shift: number, other: MemorySlots): boolean {
+    const first = page - (page % pagesOf(shift));
+    const region = this.#find(first);
+    const kept = other.#find(first);
+    return region?.base !== kept?.base || region?.pages !== kept?.pages;
+  }
+
+  #find(page: number): Region | undefined {
+    for (const region of this.#regions) {
+      if (page >= region.base && page < region.base + region.pages) return region;
+    }
+    return undefined;
+  }
+}
+
+/** How many pages of the host a page of 2^shift bytes covers. */
+function pagesOf(shift: number): number {
+  return 2 ** Math.max(0, shift - HOST_SHIFT);
 }

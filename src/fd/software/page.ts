@@ -27,13 +27,19 @@ export class SlotPage {
   #bytes = new Uint8Array(INITIAL * HPTE_BYTES);
   #states = new Uint8Array(INITIAL);
   #count = 0;
-  /** Items whose state is not 0. */
   #dirty = 0;
 
+  constructor(
+    /** Slot of the table at which the page begins. */
+    readonly first: number,
+  ) {}
+
+  /** Number of items. */
   get count(): number {
     return this.#count;
   }
 
+  /** Number of items whose state is not 0. */
   get dirty(): number {
     return this.#dirty;
   }
@@ -61,7 +67,7 @@ export class SlotPage {
     return this.#bytes[i * HPTE_BYTES + 7] ?? 0;
   }
 
-  isDead(i: number): boolean {
+  #isDead(i: number): boolean {
     return this.#states[i] === 0 && (this.flagsAt(i) & OCCUPIED) === 0;
   }
 
@@ -129,7 +135,7 @@ export class SlotPage {
   compact(): void {
     let to = 0;
     for (let i = 0; i < this.#count; i++) {
-      if (this.isDead(i)) continue;
+      if (this.#isDead(i)) continue;
       if (to !== i) {
         this.#slots[to] = this.#slots[i] ?? 0;
         this.#states[to] = this.#states[i] ?? 0;

@@ -8,35 +8,52 @@ import { OCCUPIED, SlotPage } from './page.js';
 export class SlotTable {
   /** Number of slots: 2^(order-4). */
   readonly slots: number;
+  /** Slots of a page: a power of two. */
+  readonly pageSlots: number;
   readonly #pages = new Map<number, SlotPage>();
-  /** The keys of the map, ascending. */
-  readonly #numbers: number[] = [];
-  readonly #pageSlots: number;
+  /** The pages in ascending order, once somebody asks; appended to while they come in that order. */
+  #ordered: SlotPage[] | undefined = [];
+  #last: SlotPage | undefined;
 
   /** @param order 18 to 46 */
   constructor(readonly order: number) {
     this.slots = slotsOfOrder(order);
     // About 2^16 pages for a full table, within bounds that keep an insertion cheap.
-    this.#pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
+    this.pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
+  }
+
+  /** The pages that exist, in ascending order. */
+  get pages(): readonly SlotPage[] {
+    this.#ordered ??= [...this.#pages.values()].sort((a, b) => a.first - b.first);
+    return this.#ordered;
+  }
+
+  /** The page of a slot, if it exists. */
+  pageOf(slot: number): SlotPage | undefined {
+    const first = slot - (slot % this.pageSlots);
+    if (this.#last?.first !== first) this.#last = this.#pages.get(first);
+    return this.#last;
+  }
+
+  /** The page of a slot, which is made if it does not exist. */
+  makePage(slot: number): SlotPage {
+    const found = this.pageOf(slot);
+    if (found !== undefined) return found;
+    const page = new SlotPage(slot - (slot % this.pageSlots));
+    this.#pages.set(page.first, page);
+    this.#last = page;
+    const ordered = this.#ordered;
+    if (ordered !== undefined) {
+      const last = ordered.at(-1);
+      if (last === undefined || last.first < page.first) ordered.push(page);
+      else this.#ordered = undefined;
+    }
+    return page;
   }
 
   /** A cursor on the first item that is not below `slot`. */
   from(slot: number): SlotCursor {
     return new SlotCursor(this, slot);
-  }
-
-  /** A cursor on the item of `slot`, which is made if there is none. */
-  at(slot: number): SlotCursor {
-    const number = Math.floor(slot / this.#pageSlots);
-    let page = this.#pages.get(number);
-    if (page === undefined) {
-      page = new SlotPage();
-      this.#pages.set(number, page);
-      this.#numbers.splice(this.pageIndex(number), 0, number);
-    }
-    page.at(slot % this.#pageSlots);
-    // A new item is dead until it is filled; the cursor stands on it nevertheless.
-    return new SlotCursor(this, slot, true);
   }
 
   /**
@@ -45,88 +62,50 @@ export class SlotTable {
    * arch/powerpc/kvm/book3s_64_mmu_hv.c, Linux 6.1).
    */
   reset(): void {
-    let left = 0;
-    for (const number of this.#numbers) {
-      const page = this.#pages.get(number);
-      page?.clearEntries();
-      page?.compact();
-      if (page?.count === 0) this.#pages.delete(number);
-      else this.#numbers[left++] = number;
+    for (const page of this.#pages.values()) {
+      page.clearEntries();
+      page.compact();
+      if (page.count === 0) this.#pages.delete(page.first);
     }
-    this.#numbers.length = left;
-  }
-
-  get pageSlots(): number {
-    return this.#pageSlots;
-  }
-
-  /** Position of the first page that is not below `number`. */
-  pageIndex(number: number): number {
-    const numbers = this.#numbers;
-    let low = 0;
-    let high = numbers.length;
-    if (high > 0 && (numbers[high - 1] ?? 0) < number) return high;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((numbers[middle] ?? 0) < number) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  /** Number of the page at that position, or undefined beyond the last. */
-  numberAt(index: number): number | undefined {
-    return this.#numbers[index];
-  }
-
-  page(number: number): SlotPage | undefined {
-    return this.#pages.get(number);
+    this.#ordered = undefined;
+    this.#last = undefined;
   }
 }
 
-/** A place among the items of a table. What it stands on is never dead, but for a new item. */
+/** A place among the items of a table. Dead ones count: they are clean and empty. */
 export class SlotCursor {
-  readonly #table: SlotTable;
+  readonly #pages: readonly SlotPage[];
+  readonly #slots: number;
   #index: number;
-  #number = 0;
+  /** The page that the item is in; undefined behind the last item. */
   #page: SlotPage | undefined;
-  #i = 0;
-  #slot = 0;
-
-  constructor(table: SlotTable, slot: number, exact = false) {
-    this.#table = table;
-    const number = Math.floor(slot / table.pageSlots);
-    this.#index = table.pageIndex(number);
-    this.#enter();
-    if (this.#page !== undefined && this.#number === number) {
-      this.#i = this.#page.find(slot % table.pageSlots);
-    }
-    if (exact) this.#slot = slot;
-    else this.#settle();
-  }
-
+  /** Position of the item in its page. */
+  i = 0;
   /** Slot of the item; the number of slots of the table behind the last one. */
-  get slot(): number {
-    return this.#slot;
+  slot = 0;
+
+  constructor(table: SlotTable, slot: number) {
+    this.#pages = table.pages;
+    this.#slots = table.slots;
+    const first = slot - (slot % table.pageSlots);
+    this.#index = positionOf(this.#pages, first);
+    this.#page = this.#pages[this.#index];
+    if (this.#page?.first === first) this.i = this.#page.find(slot - first);
+    this.#settle();
   }
 
-  /** The page that the item is in. @throws RangeError behind the last item */
+  /** @throws RangeError behind the last item */
   get page(): SlotPage {
     if (this.#page === undefined) throw new RangeError('the cursor is behind the last slot');
     return this.#page;
   }
 
-  /** Position of the item in its page. */
-  get i(): number {
-    return this.#i;
-  }
-
   get state(): number {
-    return this.#page?.stateAt(this.#i) ?? 0;
+    return this.#page === undefined ? 0 : this.#page.stateAt(this.i);
   }
 
   get flags(): number {
-    return this.#page?.flagsAt(this.#i) ?? 0;
+    return this.#page === undefined ? 0 : this.#page.flagsAt(this.i);
   }
 
   get occupied(): boolean {
@@ -134,41 +113,40 @@ export class SlotCursor {
   }
 
   next(): void {
-    this.#i++;
+    this.i++;
     this.#settle();
   }
 
   /** On to the first item whose state is not 0, this one included. */
   toDirty(): void {
-    while (this.#page !== undefined && this.state === 0) {
-      if (this.#page.dirty === 0) {
-        this.#index++;
-        this.#enter();
-        this.#settle();
-      } else {
-        this.next();
-      }
+    while (this.#page !== undefined && this.#page.stateAt(this.i) === 0) {
+      if (this.#page.dirty > 0) this.i++;
+      else this.i = this.#page.count;
+      this.#settle();
     }
   }
 
-  #enter(): void {
-    const number = this.#table.numberAt(this.#index);
-    this.#number = number ?? 0;
-    this.#page = number === undefined ? undefined : this.#table.page(number);
-    this.#i = 0;
-  }
-
-  /** Passes dead items and the ends of pages. */
+  /** Passes the ends of pages. */
   #settle(): void {
-    while (this.#page !== undefined) {
-      while (this.#i < this.#page.count && this.#page.isDead(this.#i)) this.#i++;
-      if (this.#i < this.#page.count) {
-        this.#slot = this.#number * this.#table.pageSlots + this.#page.slotAt(this.#i);
-        return;
-      }
+    let page = this.#page;
+    while (page !== undefined && this.i >= page.count) {
       this.#index++;
-      this.#enter();
+      page = this.#pages[this.#index];
+      this.#page = page;
+      this.i = 0;
     }
-    this.#slot = this.#table.slots;
+    this.slot = page === undefined ? this.#slots : page.first + page.slotAt(this.i);
   }
+}
+
+/** Position of the first page that does not begin below `first`. */
+function positionOf(pages: readonly SlotPage[], first: number): number {
+  let low = 0;
+  let high = pages.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((pages[middle]?.first ?? 0) < first) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

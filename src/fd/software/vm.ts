@@ -144,7 +144,7 @@ export class SoftwareHtab {
     const before = hpt.memory;
     const after = new MemorySlots(memory, hpt.hugePage);
     hpt.memory = after;
-    if (!before.empty) hpt.unmap((dw1, shift) => before.lost(dw1, shift, after));
+    if (!before.empty) hpt.unmap((page, shift) => before.lost(page, shift, after));
   }
 
   /**
@@ -209,11 +209,11 @@ export class SoftwareHtab {
     const vm = this.#vm;
     if (!vm.mmuReady && !vm.radix) {
       vm.hpt.table ??= this.#newTable(Math.min(DEFAULT_ORDER, this.#maxOrder));
-      const size = vm.hpt.memory.atZero;
-      if (size === undefined) {
+      const memory = vm.hpt.memory.atZero;
+      if (memory === undefined) {
         throw htabFdError('run a vCPU', 'EINVAL', 'the guest has no memory at address 0');
       }
-      yield* mapVrma(vm.hpt, size);
+      yield* mapVrma(vm.hpt, memory);
     }
     vm.mmuReady = true;
     vm.running = true;
@@ -231,11 +231,16 @@ export class SoftwareHtab {
 
   /**
    * H_ENTER with H_EXACT, as a running guest does it (kvmppc_do_h_enter).
-   * @param index slot; beyond the table H_PARAMETER
+   * @param index slot; beyond the table H_PARAMETER. H_FUNCTION: the guest is in radix mode
    */
-  hEnter(index: number, dw0: bigint, dw1: bigint): 'H_SUCCESS' | 'H_PARAMETER' | 'H_PTEG_FULL' {
+  hEnter(
+    index: number,
+    dw0: bigint,
+    dw1: bigint,
+  ): 'H_SUCCESS' | 'H_PARAMETER' | 'H_PTEG_FULL' | 'H_FUNCTION' {
     this.#vm.turns.finish();
-    const { hpt } = this.#vm;
+    const { hpt, radix } = this.#vm;
+    if (radix) return 'H_FUNCTION';
     if (!(index >= 0 && index < hpt.slots)) return 'H_PARAMETER';
     const entry = new Uint8Array(HPTE_BYTES);
     const view = new DataView(entry.buffer);
@@ -247,9 +252,10 @@ export class SoftwareHtab {
   }
 
   /** H_REMOVE without conditions (kvmppc_do_h_remove). */
-  hRemove(index: number): 'H_SUCCESS' | 'H_PARAMETER' | 'H_NOT_FOUND' {
+  hRemove(index: number): 'H_SUCCESS' | 'H_PARAMETER' | 'H_NOT_FOUND' | 'H_FUNCTION' {
     this.#vm.turns.finish();
-    const { hpt } = this.#vm;
+    const { hpt, radix } = this.#vm;
+    if (radix) return 'H_FUNCTION';
     if (!(index >= 0 && index < hpt.slots)) return 'H_PARAMETER';
     return hpt.remove(index, index + 1) > 0 ? 'H_SUCCESS' : 'H_NOT_FOUND';
   }

@@ -14,11 +14,12 @@ const PIECE = 1 << 14;
  * The entries for the virtual real mode area that KVM makes when a vCPU is about to run and the MMU
  * is not set up: kvmppc_map_vrma (arch/powerpc/kvm/book3s_64_mmu_hv.c, Linux 6.1), one in slot 7 of
  * a PTEG, up to the first slot that is taken. Pages of 64 KiB, as for all memory but hugetlbfs.
- * @param size bytes of the memory slot at 0
+ * @param memory pages of 64 KiB of the memory slot at 0
  */
-export function* mapVrma(hpt: KernelHpt, size: bigint): Work<void> {
+export function* mapVrma(hpt: KernelHpt, memory: number): Work<void> {
   const ptegs = hpt.slots / 8;
-  const pages = Math.min(Number(size / PAGE), 2 ** 24, ptegs);
+  // No more than 1 TiB, and one entry a PTEG.
+  const pages = Math.min(memory, 2 ** 24, ptegs);
   const mask = BigInt(ptegs) - 1n;
   const hash = VSID ^ (VSID << 25n);
   const entry = new Uint8Array(HPTE_BYTES);

@@ -99,7 +99,11 @@ export function writeEntry(
   hpt.remove(slot, slot + 1);
   const refusal = hpt.enter(slot, bytes, at);
   if (refusal !== undefined) {
-    throw htabFdError(DOING, 'EIO', `the entry for slot ${slot} ${REFUSALS[refusal]}; it is empty`);
+    throw htabFdError(
+      DOING,
+      'EIO',
+      `the entry for slot ${slot} ${REFUSALS[refusal]}; the slot is empty now`,
+    );
   }
   if (isVrma(bytes, at)) options.onVrma();
 }
