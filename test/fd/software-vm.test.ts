@@ -392,3 +392,52 @@ test('a table goes in and comes out', async () => {
   expect(await read(r, 25)).toBe('0');
   expect(await read(r, 4096)).toBe('24 [7 v1 i0] 00000000000003c1:0000000000007192');
 });
+
+describe('messages say what to do', () => {
+  const vm = new SoftwareHtab({ order: 18, memory: MEMORY });
+  const { w, r } = both(vm);
+  const message = async (call: () => unknown): Promise<string> => {
+    try {
+      await call();
+    } catch (error) {
+      if (error instanceof IoError) return error.message;
+    }
+    return 'no error';
+  };
+
+  test.each<[string, () => unknown, RegExp]>([
+    ['range', () => put(w, 16384, V(1n), R(1n)), /index 16384, 1 valid, 0 invalid, in 16384 slots/],
+    [
+      'no V',
+      () => put(w, 7, 0n, R(1n)),
+      /entry for slot 7 is not valid \(V is not set\); got EINVAL/,
+    ],
+    ['LP', () => put(w, 8, V(1n) | 4n, R(2n)), /entry for slot 8 has an LP encoding/],
+    ['B', () => put(w, 9, V(1n) | (1n << 63n), R(1n)), /slot 9 has the reserved segment size.*EIO/],
+    [
+      '16 GiB',
+      () => put(w, 9, V(1n) | 4n, R(3n)),
+      /memory slot does not hold as a whole; the slot is/,
+    ],
+    [
+      'EFAULT',
+      () => w.write(new Uint8Array(8), 9e9).then(() => w.write(new Uint8Array(0), 8)),
+      /the buffer ends/,
+    ],
+    ['EBADF', () => w.read(25), /opened for writing; got EBADF/],
+    ['closed', () => r.close().then(() => r.read(25)), /cannot read the HTAB fd: it is closed/],
+    ['flags', () => vm.open({ flags: 12n }), /flags 0xc has bits/],
+    ['mode', () => vm.setRadix(true), /POWER8 has no radix mode; got ENODEV/],
+    ['order', () => vm.allocate(50), /no HPT has order 50.*There is none now/],
+    ['no HPT', () => put(w, 0, V(1n), R(1n)), /no HPT yet \(KVM_PPC_ALLOCATE_HTAB\)/],
+    ['vCPU', () => new SoftwareHtab().startVcpu(), /no memory at address 0/],
+    [
+      'radix',
+      () =>
+        new SoftwareHtab({ host: 'power9-radix' }).open({ write: true }).write(new Uint8Array(8)),
+      /runs in radix mode/,
+    ],
+  ])('%s', async (_name, call, expected) => {
+    expect(await message(call)).toMatch(expected);
+  });
+});
