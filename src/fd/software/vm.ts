@@ -50,6 +50,10 @@ const CONFIGURE = 'set the MMU mode';
  * Linux 6.1 kvm-hv do, byte for byte and errno for errno.
  *
  * Methods that return no promise take effect at once, after all calls made before them.
+ *
+ * Not imitated, since it is the host's doing and not a caller's: pages that the host ages, moves or
+ * swaps (R and C may then reach the guest without a reader seeing a change), memory slots over
+ * device memory (H_PARAMETER where an entry's WIMG does not agree), and KVM_PPC_RESIZE_HPT.
  */
 export class SoftwareHtab {
   readonly #vm: VmState;
