@@ -41,11 +41,19 @@ export interface Fd {
   readonly number?: number;
 }
 
+/** Guest memory from `base` on, in bytes. */
+export interface MemorySlot {
+  readonly base: bigint;
+  readonly size: bigint;
+  /** In huge pages of the host, rather than in its small ones of 64 KiB. */
+  readonly huge: boolean;
+}
+
 export interface Vm {
   /** KVM_PPC_ALLOCATE_HTAB; the order that it has then. */
   allocate(order: number): Promise<Answer<number>>;
-  /** Guest memory from `base` on, in bytes. Present in the host, in pages of 64 KiB. */
-  setMemory(base: bigint, size: bigint): Promise<void>;
+  /** The guest's memory slots, in place of those it had. All of it is present in the host. */
+  setMemory(slots: readonly MemorySlot[]): Promise<void>;
   open(options?: OpenArguments): Promise<Answer<Fd>>;
   /** Puts the guest into radix mode, or back. */
   setRadix(radix: boolean): Promise<Answer<number>>;

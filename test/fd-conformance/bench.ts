@@ -6,6 +6,9 @@ export const V = (avpn: number): bigint => (BigInt(avpn) << 7n) | 1n;
 /** Second doubleword: PP=2, M, C and R. */
 export const R = (rpn: number): bigint => (BigInt(rpn) << 12n) | 0x192n;
 
+/** What a VM has unless it is said. */
+const MEMORY = { base: 0n, size: 64n << 20n, huge: true };
+
 export const READ = {} as const;
 export const WRITE = { flags: 2n } as const;
 export const BOLTED = { flags: 1n } as const;
@@ -29,7 +32,7 @@ export class Bench {
   async vm(order: number): Promise<TestVm> {
     const vm = await this.bareVm();
     assert.equal((await vm.vm.allocate(order)).value, order, 'ALLOCATE_HTAB');
-    await vm.vm.setMemory(0n, 64n << 20n);
+    await vm.vm.setMemory([MEMORY]);
     return vm;
   }
 

@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto';
-import type { Answer, Backend, Fd, Host } from './backend.js';
+import type { Answer, Backend, Fd, MemorySlot } from './backend.js';
 import { Bench, type Entry } from './bench.js';
 
 /** One call. Everything in it comes from the seed, nothing from an answer. */
 export type Operation =
   | { readonly op: 'allocate'; readonly order: number }
+  /** Other memory slots: a layout of {@link LAYOUTS}. */
+  | { readonly op: 'memory'; readonly layout: number }
+  | { readonly op: 'radix'; readonly radix: boolean }
   /** `fd` is the place in the list of fds that it takes; what was there is closed. */
   | { readonly op: 'open'; readonly fd: number; readonly flags: bigint; readonly start: bigint }
   | { readonly op: 'close'; readonly fd: number }
@@ -13,8 +16,19 @@ export type Operation =
 
 /** Fds that are open at a time: readers and writers. */
 const FDS = 5;
-/** Guest memory, in bytes. */
-export const MEMORY = 64n << 20n;
+const MIB = 1n << 20n;
+/** Memory slots: as usual; none; in small pages; sizes and places that large pages do not fit. */
+const LAYOUTS: readonly (readonly MemorySlot[])[] = [
+  [{ base: 0n, size: 64n * MIB, huge: true }],
+  [],
+  [{ base: 0n, size: 64n * MIB, huge: false }],
+  [{ base: 0n, size: 18n * MIB, huge: true }],
+  [
+    { base: 0n, size: MIB, huge: true },
+    { base: 16n * MIB, size: 16n * MIB, huge: true },
+  ],
+  [{ base: 2n * MIB, size: 16n * MIB, huge: true }],
+];
 
 /** xorshift32: the same numbers on every machine. */
 class Random {
@@ -59,43 +73,63 @@ const LPS = [0x00n, 0x01n, 0x11n, 0xf1n, 0x07n, 0x37n, 0x08n, 0x38n, 0x03n, 0xff
 export class Sequence {
   readonly #random: Random;
   readonly #bench: Bench;
-  #slots: number;
+  #slots = 2 ** 14;
+  /** Fds that answer: neither closed nor asked for with flags that are none. */
+  readonly #open = new Set<number>();
+  #radix = false;
 
-  constructor(
-    seed: number,
-    readonly host: Host,
-    bench: Bench,
-    readonly order = 18,
-  ) {
+  constructor(seed: number, bench: Bench) {
     this.#random = new Random(seed);
     this.#bench = bench;
-    this.#slots = 2 ** (order - 4);
   }
 
   *operations(count: number): Generator<Operation> {
-    for (let fd = 0; fd < FDS; fd++) yield this.#open(fd);
+    for (let fd = 0; fd < FDS; fd++) yield this.#opened(fd);
     for (let i = 0; i < count; i++) yield this.#operation();
   }
 
   #operation(): Operation {
     const random = this.#random;
     const fd = random.below(FDS);
-    const kind = random.below(100);
-    if (kind < 45) return this.#write(random.below(2));
-    if (kind < 92) return this.#read(fd);
-    if (kind < 97) return this.#open(fd);
-    if (kind < 99) return { op: 'close', fd: 2 + random.below(FDS - 2) };
+    // Now and then, one that is closed is tried nevertheless.
+    if (!this.#open.has(fd) && !random.chance(10)) return this.#opened(fd);
+    const kind = random.below(200);
+    // The first two are written; the others are read.
+    if (kind < 180) {
+      const other = random.chance(60);
+      return fd < 2 !== other ? this.#write(fd) : this.#read(fd);
+    }
+    if (kind < 188) return this.#opened(fd);
+    if (kind < 192) {
+      this.#open.delete(fd);
+      return { op: 'close', fd };
+    }
+    if (kind < 195) return { op: 'memory', layout: random.below(LAYOUTS.length) };
+    if (kind < 197 || this.#radix) return this.#allocate();
+    this.#radix = random.chance(2);
+    return { op: 'radix', radix: this.#radix };
+  }
+
+  /**
+   * Mostly the order that it has. It ends radix mode. Never 0: Linux 6.1 would clear an HPT that is not
+   * there.
+   */
+  #allocate(): Operation {
+    const random = this.#random;
     const order = random.chance(3) ? 18 + random.below(2) : Math.log2(this.#slots) + 4;
     this.#slots = 2 ** (order - 4);
+    this.#radix = false;
+    if (random.chance(20)) return { op: 'allocate', order: random.pick([17, 47, 64]) };
     return { op: 'allocate', order };
   }
 
-  /** The first two are written, the others mostly read. */
-  #open(fd: number): Operation {
+  #opened(fd: number): Operation {
     const random = this.#random;
     const write = fd < 2 ? !random.chance(40) : random.chance(20);
     let flags = BigInt((write ? 2 : 0) | (random.chance(4) ? 1 : 0));
     if (random.chance(25)) flags |= 1n << BigInt(random.below(64));
+    if (flags < 4n) this.#open.add(fd);
+    else this.#open.delete(fd);
     const start = random.chance(3)
       ? BigInt(this.#index())
       : random.chance(20)
@@ -194,13 +228,21 @@ export async function runSequence(
   const fds: (Fd | undefined)[] = [];
   try {
     const { vm } = await bench.vm(18);
-    for (const operation of new Sequence(seed, backend.host, bench).operations(count)) {
+    for (const operation of new Sequence(seed, bench).operations(count)) {
       visit(operation, answerText(await perform(operation)));
     }
 
     async function perform(operation: Operation): Promise<Answer<unknown>> {
       const closed: Answer<unknown> = { errno: 'closed' };
-      if (operation.op === 'allocate') return vm.allocate(operation.order);
+      switch (operation.op) {
+        case 'allocate':
+          return vm.allocate(operation.order);
+        case 'memory':
+          await vm.setMemory(LAYOUTS[operation.layout] ?? []);
+          return { value: 'set' };
+        case 'radix':
+          return vm.setRadix(operation.radix);
+      }
       const fd = fds[operation.fd];
       switch (operation.op) {
         case 'open': {
@@ -231,6 +273,10 @@ export function operationText(operation: Operation): string {
   switch (operation.op) {
     case 'allocate':
       return `allocate order ${operation.order}`;
+    case 'memory':
+      return `memory slots ${operation.layout}`;
+    case 'radix':
+      return `radix ${operation.radix}`;
     case 'open':
       return `open ${operation.fd}: flags ${operation.flags}, start ${operation.start}`;
     case 'close':

@@ -36,7 +36,7 @@ function replayed(vm: Vm): Vm {
   return {
     open,
     allocate: (order) => vm.allocate(order),
-    setMemory: (base, size) => vm.setMemory(base, size),
+    setMemory: (slots) => vm.setMemory(slots),
     setRadix: (radix) => vm.setRadix(radix),
     startVcpu: () => vm.startVcpu(),
     stopVcpu: () => vm.stopVcpu(),

@@ -1,5 +1,14 @@
-import { type BlocksPerWrite, type GuestMemory, IoError, SoftwareHtab } from '../../src/index.js';
-import type { Answer, Backend, Fd, Feature, Host, OpenArguments, Vm } from './backend.js';
+import { type BlocksPerWrite, IoError, SoftwareHtab } from '../../src/index.js';
+import type {
+  Answer,
+  Backend,
+  Fd,
+  Feature,
+  Host,
+  MemorySlot,
+  OpenArguments,
+  Vm,
+} from './backend.js';
 
 /** A promise's result, or the errno that it failed with. */
 export async function answer<T>(call: () => Promise<T> | T): Promise<Answer<T>> {
@@ -26,8 +35,6 @@ export function softwareBackend(host: Host, writes: BlocksPerWrite): Backend {
 }
 
 class SoftwareVm implements Vm {
-  readonly #memory: GuestMemory[] = [];
-
   constructor(readonly htab: SoftwareHtab) {}
 
   allocate(order: number): Promise<Answer<number>> {
@@ -37,9 +44,11 @@ class SoftwareVm implements Vm {
     });
   }
 
-  async setMemory(base: bigint, size: bigint): Promise<void> {
-    this.#memory.push({ base, size });
-    this.htab.setMemory(this.#memory);
+  async setMemory(slots: readonly MemorySlot[]): Promise<void> {
+    const hostPage = (huge: boolean): bigint | undefined => (huge ? undefined : 0x10000n);
+    this.htab.setMemory(
+      slots.map(({ base, size, huge }) => ({ base, size, hostPage: hostPage(huge) })),
+    );
   }
 
   open({ flags = 0n, startIndex = 0n }: OpenArguments = {}): Promise<Answer<Fd>> {

@@ -1,22 +1,77 @@
-/** `npm run test:kernel`: the smoke program on a real kernel, on every machine. */
-import { fileURLToPath } from 'node:url';
-import { MACHINES, runOnKernel } from './machine.js';
+/**
+ * `npm run test:kernel`: the conformance suite on real kernels, on every machine, and random
+ * operations compared between them and the table in memory.
+ */
+import { parseArgs } from 'node:util';
+import { prepareImage } from './image.js';
+import { MACHINES, type Machine } from './machine.js';
 import { whatIsMissing } from './programs.js';
+import { writeRecording } from './recordings.js';
+import { type ConformanceOptions, type ConformanceRun, conformanceOn } from './run.js';
 
-const SMOKE = fileURLToPath(new URL('smoke.ts', import.meta.url));
+const USAGE = `usage: npm run test:kernel -- [MACHINE...] [--seed N] [--sequences N] [--operations N] [--record]
+
+MACHINE: ${MACHINES.map(({ name }) => name).join(', ')}; all unless given.
+--record keeps what the kernels answer in fixtures/kernel.`;
 
 async function main(signal: AbortSignal): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      seed: { type: 'string', default: '1' },
+      sequences: { type: 'string', default: '6' },
+      operations: { type: 'string', default: '1000' },
+      record: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return console.log(USAGE);
   const missing = whatIsMissing();
   if (missing !== undefined) throw new Error(`this host lacks programs: ${missing}`);
-  for (const machine of MACHINES) {
-    const run = await runOnKernel(machine, SMOKE, { signal });
-    console.log(`${machine.name}: ${run.stdout.trim()}`);
-    console.log(`  up in ${run.bootSeconds} s, ${run.seconds.toFixed(1)} s in all`);
-    if (run.status !== 0) {
-      console.error(run.stderr);
-      process.exitCode = 1;
-    }
+  const machines = MACHINES.filter(
+    ({ name }) => positionals.length === 0 || positionals.includes(name),
+  );
+  if (machines.length < positionals.length) throw new Error(USAGE);
+  const [seed, sequences, operations] = [values.seed, values.sequences, values.operations].map(
+    Number,
+  );
+  const options = { seed, sequences, operations, signal } as ConformanceOptions;
+  const totals = { checks: 0, operations: 0 };
+  for (const machine of machines) {
+    const run = await conformanceOn(machine, options);
+    tell(machine, run);
+    if (values.record) await record(machine, run);
+    totals.checks += run.checks.filter(({ outcome }) => outcome === 'passed').length;
+    totals.operations += run.compared - run.differences.length;
   }
+  console.log(
+    `${totals.checks} conformance checks passed, ${totals.operations} random operations gave the same, ` +
+      `on ${machines.length} machines`,
+  );
+}
+
+function tell(machine: Machine, run: ConformanceRun): void {
+  const { checks, compared, differences, seconds } = run;
+  const passed = checks.filter(({ outcome }) => outcome === 'passed');
+  const failed = checks.filter(({ outcome }) => outcome === 'failed');
+  console.log(
+    `${machine.name}: ${passed.length} conformance checks passed, ${failed.length} failed; ` +
+      `${compared} random operations compared, ${differences.length} differ; ${seconds.toFixed(0)} s`,
+  );
+  for (const { id, outcome, reason } of checks) {
+    if (outcome !== 'passed') console.log(`  ${id}: ${outcome}: ${reason}`);
+  }
+  for (const { operation, kernel, software } of differences.slice(0, 10)) {
+    console.log(`  ${operation}\n    kernel:   ${kernel}\n    software: ${software}`);
+  }
+  if (failed.length > 0 || differences.length > 0) process.exitCode = 1;
+}
+
+async function record(machine: Machine, { host, sequences }: ConformanceRun): Promise<void> {
+  const { release } = await prepareImage();
+  const { type, append } = machine;
+  const kernel = `${release}, kvm-hv on ${type}${append === '' ? '' : ` with ${append}`}`;
+  writeRecording({ host, kernel, sequences });
 }
 
 const controller = new AbortController();

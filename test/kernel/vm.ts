@@ -78,6 +78,11 @@ export class Kvm {
     return answer(addon().createVm(this.fd, type), ({ result }) => ({ vm: new Vm(this, result) }));
   }
 
+  /** A VM whose fd this process has: made here, or inherited. */
+  vmOfFd(fd: number): Vm {
+    return new Vm(this, fd);
+  }
+
   close(): Answer<object> {
     return answer(addon().close(this.fd), nothing);
   }

@@ -1,0 +1,211 @@
+/** Runs inside: the package's own ways to an HTAB fd, and its commands, on a real kernel. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import {
+  adoptHtabFd,
+  capture,
+  type HtabFd,
+  HtabWriteError,
+  htabFdOfProcess,
+  openHpt,
+  openHtabFd,
+  receiveHtabFd,
+  restore,
+} from '../../src/index.js';
+import type { Kvm, Vm } from './vm.js';
+
+const FILES = process.env.SPAPR_HTAB_FILES ?? '.';
+const CLI = process.env.SPAPR_HTAB_CLI ?? '';
+/** First pass of a Linux guest's table of order 22, as a kernel gave it. */
+const GUEST = join(FILES, 'guest.htab');
+const ORDER = 22;
+
+export interface PackageCheck {
+  readonly id: string;
+  run(kvm: Kvm): Promise<void>;
+}
+
+function newVm(kvm: Kvm, order = ORDER): Vm {
+  const { vm } = kvm.createVm();
+  assert.ok(vm !== undefined);
+  assert.deepEqual(vm.allocate(order), { order });
+  return vm;
+}
+
+async function dump(fd: HtabFd): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    pieces.push(Buffer.from(bytes));
+  };
+  await capture(fd, { write }, { to: 'kernel' });
+  return Buffer.concat(pieces);
+}
+
+/** Runs a command that has this fd as its number 3. */
+async function command(args: readonly string[], fd: number): Promise<Record<string, unknown>> {
+  const child = spawn(process.execPath, [CLI, ...args, '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe', fd],
+  });
+  const said = Promise.all(
+    [child.stdout, child.stderr].map((s) => text(s as NodeJS.ReadableStream)),
+  );
+  const [status] = await once(child, 'exit');
+  const [out, errors] = await said;
+  assert.equal(status, 0, errors);
+  return JSON.parse(out ?? '') as Record<string, unknown>;
+}
+
+const fds = (): number => readdirSync('/proc/self/fd').length;
+
+export const packageChecks: readonly PackageCheck[] = [
+  {
+    id: 'package/a-guests-table-comes-back-byte-for-byte',
+    async run(kvm) {
+      const vm = newVm(kvm);
+      await using writer = await openHtabFd(vm.fd, { write: true });
+      assert.equal(await writer.order(), ORDER);
+      const done = await restore(GUEST, writer);
+      await using reader = await openHtabFd(vm.fd);
+      const bytes = await dump(reader);
+      assert.equal(done.bytes, bytes.length);
+      assert.ok(bytes.equals(readFileSync(GUEST)));
+      vm.close();
+    },
+  },
+  {
+    id: 'package/a-snapshots-table-in-a-vm',
+    async run(kvm) {
+      const snapshot = join(FILES, 'snapshot.mig');
+      await using hpt = await openHpt(snapshot);
+      const table = await hpt.table();
+      const vm = newVm(kvm, table.order);
+      await using writer = await openHtabFd(vm.fd, { write: true });
+      await restore(snapshot, writer, { canonical: true });
+      await using reader = await openHtabFd(vm.fd);
+      const path = '/tmp/captured.section';
+      const done = await capture(reader, path, { force: true });
+      assert.equal(done.order, table.order);
+      await using captured = await openHpt(path);
+      assert.ok((await captured.table()).equals(table, { ignoreSoftwareBits: true }));
+      rmSync(path);
+      vm.close();
+    },
+  },
+  {
+    id: 'package/inherited-and-received-fds',
+    async run(kvm) {
+      const vm = newVm(kvm, 18);
+      const before = fds();
+      const { htab } = vm.open();
+      assert.ok(htab !== undefined);
+      await using adopted = await adoptHtabFd(htab.fd);
+      assert.equal(adopted.write, false);
+      assert.equal((await dump(adopted)).length, 8);
+      const path = '@spapr-htab-test';
+      assert.equal(htab.serve(path).errno, undefined);
+      await using received = await receiveHtabFd(path);
+      assert.equal(received.pass().number, 0);
+      for await (const _ of received.pass()) assert.fail('the first pass was read already');
+      const { htab: writer } = vm.open({ flags: 2n });
+      assert.ok(writer !== undefined);
+      await using written = await adoptHtabFd(writer.fd);
+      assert.equal(written.write, true);
+      for (const fd of [adopted, received, written]) await fd.close();
+      for (const raw of [htab, writer]) raw.close();
+      assert.equal(fds(), before, 'none stays open');
+      vm.close();
+    },
+  },
+  {
+    id: 'package/a-guest-that-runs',
+    async run(kvm) {
+      const vm = newVm(kvm);
+      vm.setMemory({ size: 64 << 20, touch: true });
+      const { vcpu } = vm.startVcpu();
+      await using writer = await openHtabFd(vm.fd, { write: true });
+      const refused = await restore(GUEST, writer).catch((error: unknown) => error);
+      assert.ok(refused instanceof HtabWriteError);
+      assert.equal(refused.errno, 'EBUSY');
+      await using reader = await openHtabFd(vm.fd);
+      assert.ok((await dump(reader)).length > 0, 'reading goes on');
+      vcpu?.stop();
+      await restore(GUEST, writer, { canonical: true });
+      vm.close();
+    },
+  },
+  {
+    id: 'package/thousands-of-fds',
+    async run(kvm) {
+      const vm = newVm(kvm, 18);
+      const before = fds();
+      for (let i = 0; i < 2000; i++) {
+        const fd = await openHtabFd(vm.fd, { write: i % 2 === 1 });
+        // Every other one is dropped.
+        if (i % 4 < 2) await fd.close();
+        if (i % 200 === 0) {
+          globalThis.gc?.();
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+      for (let i = 0; i < 50 && fds() > before; i++) {
+        globalThis.gc?.();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      assert.equal(fds(), before);
+      vm.close();
+    },
+  },
+  {
+    id: 'package/commands',
+    async run(kvm) {
+      const vm = newVm(kvm);
+      const { htab: writer } = vm.open({ flags: 2n });
+      assert.ok(writer !== undefined);
+      const restored = await command(['restore', GUEST, '--fd', '3'], writer.fd);
+      assert.equal(restored.bytes, readFileSync(GUEST).length);
+      const { htab: reader } = vm.open();
+      assert.ok(reader !== undefined);
+      const path = '/tmp/commands.msgpack';
+      const captured = await command(['capture', '--fd', '3', '-o', path], reader.fd);
+      assert.equal(captured.order, ORDER);
+      await using hpt = await openHpt(path);
+      await using source = await openHpt(GUEST);
+      assert.ok((await hpt.table()).equals(await source.table()));
+      const doctor = await command(['doctor'], reader.fd);
+      assert.deepEqual(doctor.arch, 'ppc64');
+      assert.equal((doctor.htabFd as { available: boolean }).available, true);
+      for (const raw of [reader, writer]) raw.close();
+      vm.close();
+    },
+  },
+  {
+    id: 'package/an-fd-of-another-process',
+    async run(kvm) {
+      const vm = newVm(kvm, 18);
+      const { htab } = vm.open();
+      assert.ok(htab !== undefined);
+      // The child has it as its number 3; ours goes.
+      const child = spawn('/bin/busybox', ['sleep', '600'], {
+        stdio: ['ignore', 'ignore', 'ignore', htab.fd],
+      });
+      try {
+        await once(child, 'spawn');
+        htab.close();
+        await using taken = await htabFdOfProcess(child.pid ?? 0);
+        assert.equal((await dump(taken)).length, 8);
+        const missing = htabFdOfProcess(process.pid, { fd: 0 });
+        await assert.rejects(missing, { code: 'E_NOT_HTAB_FD' });
+        const pid = ['--pid', String(child.pid), '--partial'];
+        const done = await command(['capture', ...pid, '-o', '/tmp/taken.htab'], 0);
+        assert.equal(done.blocks, 0, 'its first pass was read');
+      } finally {
+        child.kill('SIGKILL');
+      }
+      vm.close();
+    },
+  },
+];

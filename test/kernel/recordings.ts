@@ -1,0 +1,23 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import type { Host } from '../fd-conformance/backend.js';
+import type { SequenceResult } from './report.js';
+
+/** What a kernel answered to sequences of random operations, kept for machines without QEMU. */
+export interface Recording {
+  readonly host: Host;
+  /** Machine and kernel, in words. */
+  readonly kernel: string;
+  readonly sequences: readonly SequenceResult[];
+}
+
+const place = (host: Host): URL =>
+  new URL(`../../fixtures/kernel/${host}.json.gz`, import.meta.url);
+
+export function readRecording(host: Host): Recording {
+  return JSON.parse(gunzipSync(readFileSync(place(host))).toString()) as Recording;
+}
+
+export function writeRecording(recording: Recording): void {
+  writeFileSync(place(recording.host), gzipSync(JSON.stringify(recording), { level: 9 }));
+}
