@@ -61,6 +61,18 @@ async function command(args: readonly string[], fd: number): Promise<Record<stri
 
 const fds = (): number => readdirSync('/proc/self/fd').length;
 
+/** Opens and closes, and drops every other one. */
+async function openMany(vm: Vm, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const fd = await openHtabFd(vm.fd, { write: i % 2 === 1 });
+    if (i % 4 < 2) await fd.close();
+    if (i % 200 === 0) {
+      globalThis.gc?.();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+}
+
 export const packageChecks: readonly PackageCheck[] = [
   {
     id: 'package/a-guests-table-comes-back-byte-for-byte',
@@ -142,15 +154,7 @@ export const packageChecks: readonly PackageCheck[] = [
     async run(kvm) {
       const vm = newVm(kvm, 18);
       const before = fds();
-      for (let i = 0; i < 2000; i++) {
-        const fd = await openHtabFd(vm.fd, { write: i % 2 === 1 });
-        // Every other one is dropped.
-        if (i % 4 < 2) await fd.close();
-        if (i % 200 === 0) {
-          globalThis.gc?.();
-          await new Promise((resolve) => setImmediate(resolve));
-        }
-      }
+      await openMany(vm, 2000);
       for (let i = 0; i < 50 && fds() > before; i++) {
         globalThis.gc?.();
         await new Promise((resolve) => setTimeout(resolve, 10));
