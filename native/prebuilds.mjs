@@ -2,10 +2,10 @@
 // node-gyp-build looks for it: as far as compilers are installed, and says which are not. Needs Linux
 // with glibc; says what it did on the standard error, since npm's own answers go to the other.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { copySources, headers, native } from './sources.mjs';
 
 /** `arch` as Node names it: ppc64 is little-endian here. `loader`: that of glibc, by its soname. */
 const TARGETS = [
@@ -21,7 +21,6 @@ const TARGETS = [
  */
 const NEWEST = { GLIBC: '2.28', GLIBCXX: '3.4.21', CXXABI: '1.3.9', GCC: '4.3.0' };
 
-const native = fileURLToPath(new URL('.', import.meta.url));
 const require = createRequire(import.meta.url);
 
 function run(command, args, options = {}) {
@@ -39,34 +38,25 @@ function compilerOf({ arch, triplet }) {
   return names.find((name) => spawnSync(name, ['--version']).status === 0);
 }
 
-/** The headers beside this Node, if they are there: node-gyp downloads them otherwise. */
-function headers() {
-  const folder = resolve(process.execPath, '..', '..');
-  return existsSync(join(folder, 'include', 'node', 'node_api.h')) ? folder : undefined;
-}
-
 function build({ arch, triplet, loader }, compiler) {
   // A folder of its own: a build that is in use here stays as it is.
   const folder = mkdtempSync(join(native, 'build-prebuilds-'));
   try {
-    for (const name of ['binding.gyp', 'src']) {
-      cpSync(join(native, name), join(folder, name), { recursive: true });
-    }
+    copySources(folder);
     const strip = compiler === 'g++' ? 'strip' : `${triplet}-strip`;
     const args = ['--napi', '--target', process.versions.node, '--name', 'spapr-htab'];
     args.push('--platform', 'linux', '--arch', arch, '--tag-libc', '--out', native);
     args.push('--strip', '--strip-bin', strip);
-    const nodedir = process.env.npm_config_nodedir ?? headers();
     run(process.execPath, [join(require.resolve('prebuildify'), '..', 'bin.js'), ...args], {
       cwd: folder,
       env: {
         ...process.env,
+        ...headers(),
         CC: compiler.replace(/g\+\+$/, 'gcc'),
         CXX: compiler,
         // musl takes its own C library for glibc's, but has no loader of that name: there, loading
         // fails with a reason, not in the middle of something.
         LDFLAGS: `-Wl,--no-as-needed -l:${loader} -Wl,--as-needed`,
-        ...(nodedir === undefined ? {} : { npm_config_nodedir: nodedir }),
       },
     });
   } finally {

@@ -11,7 +11,11 @@ async function run(program: string, args: readonly unknown[], flags: readonly st
   const script = fileURLToPath(new URL(program, import.meta.url));
   const { path } = loadAddon();
   const command = [...flags, script, String(path), ...args.map(String)];
-  const { stdout } = await promisify(execFile)(process.execPath, command);
+  // On a build with AddressSanitizer, memory is not left allocated either.
+  const { ASAN_OPTIONS: sanitizer = '', ...env } = process.env;
+  const { stdout } = await promisify(execFile)(process.execPath, command, {
+    env: { ...env, ASAN_OPTIONS: `${sanitizer}:detect_leaks=1` },
+  });
   return JSON.parse(stdout);
 }
 
