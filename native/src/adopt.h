@@ -16,7 +16,8 @@ Opened Duplicate(int fd);
 Opened Take(int pid, int fd);
 
 // Connects to a Unix socket of type stream or seqpacket. `@` in front of the name: an abstract one.
-// ENAMETOOLONG: more than 107 bytes. EINVAL: no name at all.
+// ENAMETOOLONG: more than 107 bytes. EINVAL: no name at all. EAGAIN: the other side has not accepted
+// those yet that came before.
 Opened Connect(const std::string& path);
 
 // The descriptor that comes with the next message (SCM_RIGHTS). EAGAIN: there is no message yet.

@@ -116,6 +116,25 @@ describe.runIf(LINUX)('connect', () => {
     expect(htab().connect(`${name}x`)).toEqual({ errno: ENAMETOOLONG });
   });
 
+  test('does not wait for one who is busy', async () => {
+    const { name, ask } = await startPeer();
+    const before = descriptors().size;
+    let connected = 0;
+    for (;;) {
+      const { file, errno } = htab().connect(name);
+      if (file === undefined) {
+        expect(errno).toBe(EAGAIN);
+        break;
+      }
+      opened({ file, errno: 0 });
+      connected++;
+    }
+    expect(connected).toBeGreaterThan(0);
+    expect(descriptors().size).toBe(before + connected);
+    await ask('accept()');
+    opened(htab().connect(name));
+  });
+
   test('says who does not listen, and what is no address', () => {
     const before = descriptors().size;
     const path = scratchFile('nobody');

@@ -7,7 +7,7 @@ import { pattern } from '../container/support.js';
 import { scratchFile } from '../helpers/sources.js';
 import { descriptors, handed, htab, LINUX, opened, until } from './support.js';
 
-const { EBADF, EINVAL, EIO, EISDIR, EMSGSIZE, ENOTTY, EAGAIN } = constants.errno;
+const { EBADF, EINVAL, EIO, EISDIR, EMSGSIZE, EAGAIN } = constants.errno;
 
 const duplicateOf = (path: string, flags = 'r'): NativeFile => {
   const fd = openSync(path, flags);
@@ -190,17 +190,5 @@ describe.runIf(LINUX)('closing', () => {
     expect(await reading).toEqual({ bytes: new Uint8Array([0xc0, 0xff, 0xee]), errno: 0 });
     // The reference of the call goes with it.
     await until(() => descriptors().get(fd) !== name);
-  });
-});
-
-describe.runIf(LINUX)('open', () => {
-  test('says what is no VM, and what is no descriptor', async () => {
-    const fd = openSync('/dev/null', 'r');
-    const asked = htab().open(fd, 0n, 2n ** 64n - 1n);
-    // The number may go before the thread gets to it.
-    closeSync(fd);
-    expect(await asked).toEqual({ errno: ENOTTY });
-    expect(await htab().open(fd, 3n, 0n)).toEqual({ errno: EBADF });
-    expect(await htab().open(2 ** 31 - 1, 0n, 0n)).toEqual({ errno: EBADF });
   });
 });
