@@ -38,7 +38,7 @@ export interface PassesOptions extends PassOptions {
  * "modified" marks for all fds of a VM: what one fd reported, no other reports again. So read a
  * table with one fd at a time, and not with the one that a migrating QEMU uses.
  */
-export class HtabFd implements AsyncDisposable {
+export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implements AsyncDisposable {
   /** A read whose blocks belong to the next pass. */
   #held: ReadBlocks | undefined;
   /** The slot after the last block that was read. */
@@ -49,7 +49,7 @@ export class HtabFd implements AsyncDisposable {
 
   constructor(
     /** The same fd, byte by byte. */
-    readonly descriptor: HtabDescriptor,
+    readonly descriptor: Descriptor,
     /** Whether it takes blocks; otherwise it gives them. */
     readonly write: boolean,
   ) {}

@@ -53,7 +53,7 @@ class SoftwareVm implements Vm {
 
   open({ flags = 0n, startIndex = 0n }: OpenArguments = {}): Promise<Answer<Fd>> {
     return answer(() => {
-      const fd = this.htab.open({ flags, startIndex });
+      const fd = this.htab.descriptor({ flags, startIndex });
       return {
         read: (length: number, mapped?: number) => answer(() => fd.read(length, mapped)),
         write: (bytes: Uint8Array, count?: number) => answer(() => fd.write(bytes, count)),

@@ -3,7 +3,7 @@ import {
   BufferSource,
   capture,
   HashPageTable,
-  HtabFd,
+  type HtabFd,
   openHpt,
   restore,
   SoftwareHtab,
@@ -12,15 +12,14 @@ import { fixture, fixturesOf, load } from '../helpers/fixtures.js';
 import { scratchFile } from '../helpers/sources.js';
 import { blocks } from './scripted.js';
 
-const written = (htab: SoftwareHtab): HtabFd => new HtabFd(htab.open({ write: true }), true);
-const read = (htab: SoftwareHtab): HtabFd => new HtabFd(htab.open(), false);
+const written = (htab: SoftwareHtab): HtabFd => htab.open({ write: true });
 
 async function dumpOf(htab: SoftwareHtab): Promise<Buffer> {
   const pieces: Buffer[] = [];
   const write = async (bytes: Uint8Array): Promise<void> => {
     pieces.push(Buffer.from(bytes));
   };
-  await using fd = read(htab);
+  await using fd = htab.open();
   await capture(fd, { write }, { to: 'kernel', bufferBytes: 1 << 20 });
   return Buffer.concat(pieces);
 }

@@ -72,7 +72,7 @@ async function change(fd: SoftwareDescriptor, random: Random): Promise<void> {
 describe('what the kernel was given, and gave', () => {
   test.each(['documented', 'kernel'] as const)('%s', async (blocksPerWrite) => {
     const vm = new SoftwareHtab({ order: 24, memory: MEMORY, blocksPerWrite });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     const random = new Random();
     const blocks = [...written(random)];
     expect(Buffer.concat(blocks).equals(dump('.written'))).toBe(true);
@@ -82,7 +82,7 @@ describe('what the kernel was given, and gave', () => {
       [65536, 26],
       [1048576, 2],
     ] as const) {
-      const r = vm.open();
+      const r = vm.descriptor();
       const pass = await drain(r, length);
       expect(pass.reads).toBe(reads);
       if (length === 65536) expect(pass.bytes.length).toBe(1654560);
@@ -95,18 +95,18 @@ describe('what the kernel was given, and gave', () => {
       }
       await r.close();
     }
-    const after = await drain(vm.open(), 65536);
+    const after = await drain(vm.descriptor(), 65536);
     expect(after.bytes.equals(dump('-after.htab'))).toBe(true);
-    const bolted = await drain(vm.open({ boltedOnly: true }), 65536);
+    const bolted = await drain(vm.descriptor({ boltedOnly: true }), 65536);
     expect(bolted.bytes.equals(dump('-bolted.htab'))).toBe(true);
   });
 
   test('whole files in one write each', async () => {
     const vm = new SoftwareHtab({ order: 24, memory: MEMORY });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     const all = dump('.written');
     expect(await w.write(all)).toBe(all.length);
-    expect((await drain(vm.open(), 2048)).bytes.equals(dump('-r2048.htab'))).toBe(true);
+    expect((await drain(vm.descriptor(), 2048)).bytes.equals(dump('-r2048.htab'))).toBe(true);
   });
 
   // Two guests of their own, stopped: their order is 22, and reads were of 1 MiB.
@@ -116,12 +116,12 @@ describe('what the kernel was given, and gave', () => {
   ] as const)('%s', async (name, host) => {
     const memory = [{ base: 0n, size: 512n << 20n }];
     const vm = new SoftwareHtab({ order: 22, memory, host });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     const full = load(fixture(`kvm/${name}.htab.gz`));
     const written = await w.writeBlocks(full);
     expect(written).toMatchObject({ bytes: full.length, errno: undefined });
-    expect((await drain(vm.open(), 1048576)).bytes.equals(full)).toBe(true);
-    const bolted = await drain(vm.open({ boltedOnly: true }), 1048576);
+    expect((await drain(vm.descriptor(), 1048576)).bytes.equals(full)).toBe(true);
+    const bolted = await drain(vm.descriptor({ boltedOnly: true }), 1048576);
     expect(bolted.bytes.equals(load(fixture(`kvm/${name}.bolted.gz`)))).toBe(true);
   });
 });

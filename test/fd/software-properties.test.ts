@@ -108,10 +108,10 @@ async function compare(steps: readonly Step[], power9: boolean, kernel: boolean)
   });
   const naive = new NaiveHtab(power9, memory);
   naive.allocate(18);
-  const w = vm.open({ write: true });
+  const w = vm.descriptor({ write: true });
   const readers: { fd: SoftwareDescriptor; naive: NaiveReader }[] = [];
   const open = (start: number, bolted: boolean): void => {
-    const fd = vm.open({ startIndex: BigInt(start), boltedOnly: bolted });
+    const fd = vm.descriptor({ startIndex: BigInt(start), boltedOnly: bolted });
     readers.push({ fd, naive: { index: BigInt(start), first: true, bolted } });
     naive.readers++;
   };
@@ -203,7 +203,7 @@ test('a first pass and later passes make up the table, for any size of buffer', 
       fc.oneof(fc.integer({ min: 25, max: 100 }), fc.integer({ min: 25, max: 70000 })),
       async (before, during, length) => {
         const vm = new SoftwareHtab({ order: 18 });
-        const w = vm.open({ write: true });
+        const w = vm.descriptor({ write: true });
         const model = new Map<number, string>();
         const copy = new Map<number, string>();
         const write = async (bytes: Buffer): Promise<void> => {
@@ -211,7 +211,7 @@ test('a first pass and later passes make up the table, for any size of buffer', 
           apply(model, asRead(bytes));
         };
         for (const bytes of before) await write(bytes);
-        const r = vm.open();
+        const r = vm.descriptor();
         for (const [bytes, reads] of during) {
           await write(bytes);
           if (!reads) continue;
@@ -232,7 +232,7 @@ test('a first pass and later passes make up the table, for any size of buffer', 
 
 describe('large tables with little in them', () => {
   test('a first pass over an empty table of order 34', async () => {
-    const { bytes, reads } = await drain(new SoftwareHtab({ order: 34 }).open(), 1 << 20);
+    const { bytes, reads } = await drain(new SoftwareHtab({ order: 34 }).descriptor(), 1 << 20);
     expect([reads, bytes.length]).toEqual([1, 8 * 16385]);
     expect(bytes.readUInt32LE(bytes.length - 8)).toBe(16384 * 65535);
     expect(bytes.readUInt16LE(bytes.length - 2)).toBe(16384);
@@ -240,8 +240,8 @@ describe('large tables with little in them', () => {
 
   test('changes far from each other; later passes skip what lies between', async () => {
     const vm = new SoftwareHtab({ order: 36 });
-    const w = vm.open({ write: true });
-    const r = vm.open({ startIndex: 2n ** 32n });
+    const w = vm.descriptor({ write: true });
+    const r = vm.descriptor({ startIndex: 2n ** 32n });
     expect(await read(r, 25)).toBe('0');
     await put(w, 2 ** 32 - 1, V(3n), R(3n));
     await put(w, 5, V(1n), R(1n));
@@ -258,9 +258,9 @@ describe('large tables with little in them', () => {
 
   test('the largest table: an index has 32 bits', async () => {
     const vm = new SoftwareHtab({ order: 46 });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     expect(vm.hEnter(2 ** 42 - 1, V(1n), R(1n))).toBe('H_SUCCESS');
-    const r = vm.open({ startIndex: 2n ** 42n - 3n });
+    const r = vm.descriptor({ startIndex: 2n ** 42n - 3n });
     const entry = '00000000000000c1:0000000000001192';
     expect(await read(r, 4096)).toBe(`32 [4294967293 v0 i2] [4294967295 v1 i0] ${entry}`);
     await put(w, 9, V(1n), R(1n));
@@ -270,7 +270,7 @@ describe('large tables with little in them', () => {
 
   test('long calls let the event loop go on, and keep their order', async () => {
     const vm = new SoftwareHtab({ order: 40 });
-    const { w, r } = { w: vm.open({ write: true }), r: vm.open() };
+    const { w, r } = { w: vm.descriptor({ write: true }), r: vm.descriptor() };
     const seen: string[] = [];
     // 2^36 slots are 1048593 blocks.
     const long = r.read(2 ** 31).then((bytes) => seen.push(`read ${bytes.length}`));
@@ -280,7 +280,7 @@ describe('large tables with little in them', () => {
     expect(seen).toEqual(['loop', `read ${8 * Math.ceil(2 ** 36 / 65535)}`, 'written']);
     expect(await read(r, 25)).toBe('24 [0 v1 i0] 00000000000000c1:0000000000001192');
     // What answers at once finishes what came before it.
-    const other = vm.open({ startIndex: 1n }).read(2 ** 31);
+    const other = vm.descriptor({ startIndex: 1n }).read(2 ** 31);
     vm.allocate(18);
     expect((await other).length).toBe(8 * Math.ceil((2 ** 36 - 1) / 65535));
     expect(vm.order).toBe(18);

@@ -38,11 +38,11 @@ describe('buffers: a fresh fd each, order 18 (16384 slots)', () => {
   const vm = new SoftwareHtab({ order: 18, memory: MEMORY });
   let r: SoftwareDescriptor;
   beforeEach(async () => {
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     await w.write(block(0, run(3, V(0x1000n), R(1n))));
     await w.write(block(100, run(5, V(0x2000n), R(2n))));
     await w.close();
-    r = vm.open();
+    r = vm.descriptor();
   });
 
   const one = `24 [0 v1 i0] ${A[0]}`;
@@ -63,7 +63,7 @@ describe('buffers: a fresh fd each, order 18 (16384 slots)', () => {
   ])('%i bytes', async (length, expected) => {
     expect(await read(r, length)).toBe(expected);
     // What is asked for is not what is allocated: a buffer of 2 GiB costs nothing here.
-    if (length === 4096) expect(await read(vm.open(), 2 ** 40)).toBe(expected);
+    if (length === 4096) expect(await read(vm.descriptor(), 2 ** 40)).toBe(expected);
   });
 
   test.each([
@@ -103,7 +103,7 @@ describe('buffers: a fresh fd each, order 18 (16384 slots)', () => {
     expect(await read(r, 4096)).toBe(
       `144 [0 v3 i97] ${A.join(' ')} [100 v5 i16279] ${B.join(' ')}`,
     );
-    const other = vm.open();
+    const other = vm.descriptor();
     expect(await read(other, 4096, 32)).toBe('EFAULT');
     expect(await read(other, 24, 0)).toBe('0');
     expect(await read(other, 57, 56)).toBe(three);
@@ -125,13 +125,13 @@ test('headers in the byte order of the host, entries big-endian', async () => {
     '0000000000000201' + '020100000100fd3e' + '00000000091a2b410000000000021192',
   );
   const big = new SoftwareHtab({ order: 18, byteOrder: 'big' });
-  expect(await big.open({ write: true }).write(bytes)).toBe(0);
+  expect(await big.descriptor({ write: true }).write(bytes)).toBe(0);
   bytes.set(Buffer.from('0000010200010002', 'hex'));
-  expect(await big.open({ write: true }).write(bytes)).toBe(24);
-  expect(Buffer.from(await big.open().read(4096)).toString('hex')).toBe(
+  expect(await big.descriptor({ write: true }).write(bytes)).toBe(24);
+  expect(Buffer.from(await big.descriptor().read(4096)).toString('hex')).toBe(
     '0000000000000102' + '0000010200013efd' + '00000000091a2b410000000000021192',
   );
-  expect(Buffer.from(await big.open({ byteOrder: 'little' }).read(25)).toString('hex')).toBe(
+  expect(Buffer.from(await big.descriptor({ byteOrder: 'little' }).read(25)).toString('hex')).toBe(
     '0000000000000201',
   );
 });
@@ -139,17 +139,17 @@ test('headers in the byte order of the host, entries big-endian', async () => {
 describe('cutting (order 24: 1048576 slots)', () => {
   test('an empty table: 17 blocks', async () => {
     const vm = new SoftwareHtab({ order: 24 });
-    const { bytes, reads } = await drain(vm.open(), 65536);
+    const { bytes, reads } = await drain(vm.descriptor(), 65536);
     expect([reads, bytes.length]).toEqual([1, 136]);
     expect(counts(bytes)).toEqual({ blocks: 17, valid: 0, invalid: 1048576 });
-    const r = vm.open();
+    const r = vm.descriptor();
     expect(await read(r, 25)).toBe('8 [0 v0 i65535]');
     expect(await read(r, 25)).toBe('8 [65535 v0 i65535]');
   });
 
   test('70000 entries from slot 1000 on', async () => {
     const vm = new SoftwareHtab({ order: 24, memory: MEMORY });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     for (let i = 0n; i < 70n; i++) {
       const bytes = block(1000 + Number(i) * 1000, run(1000, V(0x4000n + i * 1000n), R(3n)));
       expect(await w.write(bytes)).toBe(16008);
@@ -163,13 +163,13 @@ describe('cutting (order 24: 1048576 slots)', () => {
       [1048576, 2, 1120136, 17],
       [2097152, 1, 1120136, 17],
     ] as const) {
-      const r = vm.open();
+      const r = vm.descriptor();
       const pass = await drain(r, length);
       expect([length, pass.reads, pass.bytes.length]).toEqual([length, reads, total]);
       expect(counts(pass.bytes)).toEqual({ blocks, valid: 70000, invalid: 978576 });
       await r.close();
     }
-    const whole = await read(vm.open(), 1 << 21);
+    const whole = await read(vm.descriptor(), 1 << 21);
     expect(whole.match(/\[.*?\]/g)?.slice(0, 5)).toEqual([
       '[0 v0 i1000]',
       '[1000 v65535 i0]',
@@ -177,7 +177,7 @@ describe('cutting (order 24: 1048576 slots)', () => {
       '[136535 v0 i65535]',
       '[202070 v0 i65535]',
     ]);
-    const r = vm.open();
+    const r = vm.descriptor();
     expect((await read(r, 2048)).match(/^\d+|\[.*?\]/g)).toEqual([
       '2032',
       '[0 v0 i1000]',
@@ -191,7 +191,7 @@ describe('cutting (order 24: 1048576 slots)', () => {
 
 describe('later passes, bolted entries, start index (order 18)', () => {
   const vm = new SoftwareHtab({ order: 18, memory: MEMORY });
-  const w = vm.open({ write: true });
+  const w = vm.descriptor({ write: true });
   let r: SoftwareDescriptor;
   /** An entry as read returns it: V and the lock bit. */
   const entry = (avpn: number, rpn: number, flags = 0x41): string =>
@@ -202,7 +202,7 @@ describe('later passes, bolted entries, start index (order 18)', () => {
 
   test('changes are reported once, in the order of slots', async () => {
     for (let i = 0; i < 16384; i += 64) await put(w, i, V(0x5000n + BigInt(i)), R(5n));
-    r = vm.open();
+    r = vm.descriptor();
     const first = await drain(r, 4096);
     expect([first.reads, first.bytes.length]).toEqual([2, 6144]);
     expect(counts(first.bytes)).toEqual({ blocks: 256, valid: 256, invalid: 16128 });
@@ -252,7 +252,7 @@ describe('later passes, bolted entries, start index (order 18)', () => {
   });
 
   test('readers share the marks, also those of a first pass', async () => {
-    const other = vm.open();
+    const other = vm.descriptor();
     const { bytes, reads } = await drain(other, 65536);
     expect([reads, bytes.length]).toEqual([1, 6360]);
     expect(counts(bytes)).toEqual({ blocks: 263, valid: 266, invalid: 16118 });
@@ -261,7 +261,7 @@ describe('later passes, bolted entries, start index (order 18)', () => {
     expect(await read(other, 4096)).toBe('0');
     await other.close();
     await put(w, 301, V(0xb001n), R(9n));
-    const third = vm.open();
+    const third = vm.descriptor();
     expect((await drain(third, 65536)).bytes.length).toBe(6400);
     await all(4096, '0');
     await third.close();
@@ -279,7 +279,7 @@ describe('later passes, bolted entries, start index (order 18)', () => {
     const bolted = (avpn: number): string => entry(avpn, 11, 0x51);
     await put(w, 500, V(0xd000n) | 0x10n, R(11n));
     await put(w, 502, V(0xd001n) | 0x10n, R(11n));
-    r = vm.open({ boltedOnly: true });
+    r = vm.descriptor({ boltedOnly: true });
     await all(
       4096,
       `56 [0 v0 i500] [500 v1 i1] ${bolted(0xd000)} [502 v1 i15881] ${bolted(0xd001)}`,
@@ -307,7 +307,7 @@ describe('later passes, bolted entries, start index (order 18)', () => {
       (start) => [start, 0, '', 0, ''] as const,
     ),
   ] as const)('first pass from %i', async (startIndex, length, headers, rest, more) => {
-    r = vm.open({ startIndex });
+    r = vm.descriptor({ startIndex });
     const first = (await read(r, 256)).match(/^\d+|\[.*?\]/g) ?? [];
     expect([first[0], first.slice(1, 3).join(' ')]).toEqual([String(length), headers]);
     const second = (await read(r, 65536)).match(/^\d+|\[.*?\]/g) ?? [];

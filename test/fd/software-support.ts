@@ -113,5 +113,5 @@ export function apply(model: Map<number, string>, bytes: Buffer): void {
 export const MEMORY = [{ base: 0n, size: 64n << 20n }];
 
 export function both(vm: SoftwareHtab): { w: SoftwareDescriptor; r: SoftwareDescriptor } {
-  return { w: vm.open({ write: true }), r: vm.open() };
+  return { w: vm.descriptor({ write: true }), r: vm.descriptor() };
 }

@@ -24,18 +24,20 @@ describe('flags', () => {
   const vm = new SoftwareHtab({ order: 18 });
 
   test.each([0n, 1n, 2n, 3n])('%i is granted', (flags) => {
-    expect(vm.open({ flags }).backend).toBe('software');
+    expect(vm.descriptor({ flags }).backend).toBe('software');
   });
 
   test.each([4n, 8n, 0x80n, 1n << 32n, (1n << 64n) - 1n])('%i: EINVAL', (flags) => {
-    expect(() => vm.open({ flags })).toThrow(
+    expect(() => vm.descriptor({ flags })).toThrow(
       expect.objectContaining({ code: 'E_HTAB_FD', actual: 'EINVAL' }),
     );
   });
 
   test('a start index that is not a u64', () => {
     for (const startIndex of [-1n, 1n << 64n]) {
-      expect(() => vm.open({ startIndex })).toThrow(expect.objectContaining({ code: 'E_USAGE' }));
+      expect(() => vm.descriptor({ startIndex })).toThrow(
+        expect.objectContaining({ code: 'E_USAGE' }),
+      );
     }
   });
 });
@@ -74,7 +76,7 @@ test('lengths that are none', async () => {
 test('no HPT yet: reads give nothing, writes EINVAL; the first pass ends with the first read', async () => {
   const vm = new SoftwareHtab();
   const { w, r } = both(vm);
-  const late = vm.open();
+  const late = vm.descriptor();
   expect([vm.order, vm.radix, await vm.table()]).toEqual([undefined, false, undefined]);
   expect(await answer(() => put(w, 0, V(1n), R(1n)))).toBe('EINVAL');
   expect(await answer(() => w.write(block(0, [], 5)))).toBe('EINVAL');
@@ -110,11 +112,11 @@ test('a radix guest', async () => {
   expect([vm.radix, vm.order]).toEqual([true, undefined]);
   expect([vm.hEnter(0, V(1n), R(1n)), vm.hRemove(0)]).toEqual(['H_FUNCTION', 'H_FUNCTION']);
   expect(await read(r, 4096)).toBe('0');
-  expect(await read(vm.open(), 4096)).toBe('0');
-  expect(await answer(() => put(vm.open({ write: true }), 0, V(1n), R(1n)))).toBe('EINVAL');
+  expect(await read(vm.descriptor(), 4096)).toBe('0');
+  expect(await answer(() => put(vm.descriptor({ write: true }), 0, V(1n), R(1n)))).toBe('EINVAL');
   vm.setRadix(false);
   expect([vm.radix, vm.order]).toEqual([false, undefined]);
-  expect(await read(vm.open(), 4096)).toBe('0');
+  expect(await read(vm.descriptor(), 4096)).toBe('0');
   vm.configureMmu(1n, (1n << 63n) | 24n);
   expect(vm.radix).toBe(true);
   for (const [flags, table] of [
@@ -152,17 +154,17 @@ describe('allocating again while descriptors are open (kvmppc_alloc_reset_hpt)',
     expect(await read(r, 4096)).toBe('0');
     await put(w, 6, V(3n), R(1n));
     vm.allocate(18);
-    expect(await read(vm.open(), 4096)).toBe('8 [0 v0 i16384]');
+    expect(await read(vm.descriptor(), 4096)).toBe('8 [0 v0 i16384]');
     expect(await read(r, 4096)).toBe('0');
   });
 
   test('another order: no marks; cursor and pass stay', async () => {
     const vm = new SoftwareHtab({ order: 19, memory: MEMORY });
     const { w, r } = both(vm);
-    const late = vm.open({ startIndex: 20000n });
+    const late = vm.descriptor({ startIndex: 20000n });
     await drain(r, 65536);
     await put(w, 5, V(1n), R(1n));
-    const middle = vm.open();
+    const middle = vm.descriptor();
     await put(w, 0, V(1n), R(1n));
     expect((await middle.read(25)).length).toBe(24);
     vm.allocate(18);
@@ -173,7 +175,7 @@ describe('allocating again while descriptors are open (kvmppc_alloc_reset_hpt)',
     vm.allocate(20);
     expect(await read(late, 4096)).toBe('8 [20000 v0 i45536]');
     // A cursor beyond a table that became smaller.
-    const end = vm.open({ startIndex: 20000n });
+    const end = vm.descriptor({ startIndex: 20000n });
     vm.allocate(18);
     await put(w, 3, V(1n), R(1n));
     expect(await read(end, 4096)).toBe('0');
@@ -200,8 +202,8 @@ describe('allocating again while descriptors are open (kvmppc_alloc_reset_hpt)',
 describe('marks', () => {
   test('are only made while a reader is open (hpte_mod_interest)', async () => {
     const vm = new SoftwareHtab({ order: 18, memory: MEMORY });
-    const w = vm.open({ write: true });
-    const r = vm.open();
+    const w = vm.descriptor({ write: true });
+    const r = vm.descriptor();
     await put(w, 1, V(1n), R(1n));
     await put(w, 2, V(1n), R(1n));
     await put(w, 3, V(1n), R(1n));
@@ -210,7 +212,7 @@ describe('marks', () => {
     await put(w, 1, V(2n), R(1n));
     await w.write(block(2, [], 1));
     await put(w, 4, V(2n), R(1n));
-    const late = vm.open({ startIndex: 16384n });
+    const late = vm.descriptor({ startIndex: 16384n });
     expect(await read(late, 4096)).toBe('0');
     expect(await read(late, 4096)).toBe('32 [2 v0 i1] [3 v1 i0] 00000000000000c1:0000000000001192');
   });
@@ -230,7 +232,7 @@ describe('marks', () => {
     const { w, r } = both(vm);
     await drain(r, 4096);
     await put(w, 9, V(1n), R(1n));
-    expect(await read(vm.open({ boltedOnly: true }), 4096)).toBe('8 [0 v0 i16384]');
+    expect(await read(vm.descriptor({ boltedOnly: true }), 4096)).toBe('8 [0 v0 i16384]');
     expect(await read(r, 4096)).toBe('0');
   });
 });
@@ -243,7 +245,7 @@ test('EFAULT in a first pass takes marks from other readers', async () => {
   await put(w, 1, V(1n), R(1n));
   await put(w, 2, V(1n), R(1n));
   // The second entry is taken before it turns out that there is no room for it.
-  expect(await read(vm.open(), 4096, 24)).toBe('EFAULT');
+  expect(await read(vm.descriptor(), 4096, 24)).toBe('EFAULT');
   expect(await read(r, 4096)).toBe('24 [2 v1 i0] 00000000000000c1:0000000000001192');
 });
 
@@ -268,10 +270,10 @@ describe('a running guest', () => {
 
   test('the entries that KVM makes for its real mode', async () => {
     const vm = new SoftwareHtab({ order: 18, memory: MEMORY });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     await vm.startVcpu();
     expect(await answer(() => put(w, 10, V(0x100n), R(1n)))).toBe('EBUSY');
-    const r = vm.open();
+    const r = vm.descriptor();
     const first = await read(r, 4096);
     expect(first.match(/^\d+|\[.*?\]( [0-9a-f:]*)?/g)?.slice(0, 4)).toEqual([
       '4088',
@@ -291,17 +293,17 @@ describe('a running guest', () => {
     expect(await read(r, 4096)).toContain(
       '4080 [13639 v1 i7] 4001ffffff000155:0000000001571190 [13647 v1 i7] ',
     );
-    const { bytes, reads } = await drain(vm.open(), 65536);
+    const { bytes, reads } = await drain(vm.descriptor(), 65536);
     expect([reads, bytes.length]).toEqual([1, 24608]);
     expect(counts(bytes)).toEqual({ blocks: 1026, valid: 1025, invalid: 15359 });
     // The MMU is set up now; after a new HPT it is not.
     await w.write(block(8199, [], 1));
     await vm.startVcpu();
     vm.running = false;
-    expect((await drain(vm.open(), 65536)).bytes.length).toBe(24584);
+    expect((await drain(vm.descriptor(), 65536)).bytes.length).toBe(24584);
     vm.allocate(18);
     await vm.startVcpu();
-    expect(counts((await drain(vm.open(), 65536)).bytes).valid).toBe(1024);
+    expect(counts((await drain(vm.descriptor(), 65536)).bytes).valid).toBe(1024);
   });
 
   test('a vCPU without HPT gets one of order 24; without memory at 0 it does not run', async () => {
@@ -309,7 +311,7 @@ describe('a running guest', () => {
     expect(await answer(() => vm.startVcpu())).toBe('EINVAL');
     expect([vm.order, vm.running]).toEqual([24, false]);
     // An entry of that area, written: KVM takes the MMU as set up.
-    await vm.open({ write: true }).write(block(7, [[0x4001ffffff000015n, 0x1190n]]));
+    await vm.descriptor({ write: true }).write(block(7, [[0x4001ffffff000015n, 0x1190n]]));
     await vm.startVcpu();
     expect(vm.running).toBe(true);
   });
@@ -361,9 +363,9 @@ describe('a running guest', () => {
 
 test('two writers, and a reader that outlives them', async () => {
   const vm = new SoftwareHtab({ order: 18, memory: MEMORY });
-  const a = vm.open({ write: true });
-  const b = vm.open({ write: true });
-  const r = vm.open();
+  const a = vm.descriptor({ write: true });
+  const b = vm.descriptor({ write: true });
+  const r = vm.descriptor();
   // Not awaited: calls are carried out in the order in which they were made.
   const written = [put(a, 1, V(1n), R(1n)), put(b, 2, V(2n), R(1n))];
   const entries = '00000000000000c1:0000000000001192 0000000000000141:0000000000001192';
@@ -377,16 +379,16 @@ test('two writers, and a reader that outlives them', async () => {
 
 test('a table goes in and comes out', async () => {
   const vm = new SoftwareHtab({ order: 20, memory: MEMORY });
-  const w = vm.open({ write: true });
+  const w = vm.descriptor({ write: true });
   for (let i = 0; i < 65536; i += 97) await put(w, i, V(BigInt(i)), R(BigInt(i)));
   const table = await vm.table();
   expect(table?.counts()).toMatchObject({ valid: 676, notValid: 0 });
   const copy = new SoftwareHtab({ memory: MEMORY });
   if (table !== undefined) await copy.load(table);
-  const first = await drain(vm.open(), 4096);
-  expect((await drain(copy.open(), 4096)).bytes).toEqual(first.bytes);
+  const first = await drain(vm.descriptor(), 4096);
+  expect((await drain(copy.descriptor(), 4096)).bytes).toEqual(first.bytes);
   // Taking it as a table takes no marks.
-  const r = vm.open({ startIndex: 65536n });
+  const r = vm.descriptor({ startIndex: 65536n });
   await put(w, 7, V(7n), R(7n));
   await vm.table();
   expect(await read(r, 25)).toBe('0');
@@ -426,7 +428,7 @@ describe('messages say what to do', () => {
     ],
     ['EBADF', () => w.read(25), /opened for writing; got EBADF/],
     ['closed', () => r.close().then(() => r.read(25)), /cannot read the HTAB fd: it is closed/],
-    ['flags', () => vm.open({ flags: 12n }), /flags 0xc has bits/],
+    ['flags', () => vm.descriptor({ flags: 12n }), /flags 0xc has bits/],
     ['mode', () => vm.setRadix(true), /POWER8 has no radix mode; got ENODEV/],
     ['order', () => vm.allocate(50), /no HPT has order 50.*There is none now/],
     ['no HPT', () => put(w, 0, V(1n), R(1n)), /no HPT yet \(KVM_PPC_ALLOCATE_HTAB\)/],
@@ -434,7 +436,9 @@ describe('messages say what to do', () => {
     [
       'radix',
       () =>
-        new SoftwareHtab({ host: 'power9-radix' }).open({ write: true }).write(new Uint8Array(8)),
+        new SoftwareHtab({ host: 'power9-radix' })
+          .descriptor({ write: true })
+          .write(new Uint8Array(8)),
       /runs in radix mode/,
     ],
   ])('%s', async (_name, call, expected) => {

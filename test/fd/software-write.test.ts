@@ -171,7 +171,7 @@ test('a header in the other byte order: 0', async () => {
 
 test('a write fd ignores its start index and the bolted flag', async () => {
   const vm = new SoftwareHtab({ order: 18 });
-  const w = vm.open({ flags: 3n, startIndex: 700n });
+  const w = vm.descriptor({ flags: 3n, startIndex: 700n });
   expect(await put(w, 900, V(1n), R(13n))).toBe(24);
   expect(await put(w, 3, V(1n), R(13n))).toBe(24);
 });
@@ -221,7 +221,7 @@ describe('several blocks in one write', () => {
     expect(await write(oneOf(113, 0x41n))).toEqual(['24', entry]);
     expect(await write(oneOf(113, 0x41n), Buffer.alloc(8))).toEqual(['EINVAL', entry]);
     expect(await write(oneOf(113, 0x41n), one(200, 1n))).toEqual(['EINVAL', entry]);
-    const { bytes } = await drain(vm.open(), 65536);
+    const { bytes } = await drain(vm.descriptor(), 65536);
     expect(bytes.length).toBe(24224);
     expect(counts(bytes)).toEqual({ blocks: 1010, valid: 1009, invalid: 15375 });
   });
@@ -333,7 +333,7 @@ describe('hosts and memory slots', () => {
   ] as const)('16 MiB page on %s, slot of %i at %i, host page %i: %s', async (...row) => {
     const [host, size, base, hostPage, written] = row;
     const vm = new SoftwareHtab({ order: 18, host, memory: [{ base, size, hostPage }] });
-    const w = vm.open({ write: true });
+    const w = vm.descriptor({ write: true });
     expect(await answer(() => put(w, 5, V(1n) | 4n, 0x192n))).toBe(written);
     // 64 KiB and 4 KiB always fit.
     expect(await put(w, 6, V(1n) | 4n, R(1n))).toBe(24);

@@ -37,7 +37,8 @@ export class SoftwareDescriptor implements HtabDescriptor {
   readonly backend = 'software';
   readonly byteOrder: ByteOrder;
   readonly #vm: VmState;
-  readonly #writes: boolean;
+  /** Whether it was opened to be written. */
+  readonly writes: boolean;
   readonly #context: ReadContext;
   #closed: Promise<void> | undefined;
 
@@ -59,14 +60,14 @@ export class SoftwareDescriptor implements HtabDescriptor {
     }
     this.#vm = vm;
     this.byteOrder = options.byteOrder ?? vm.byteOrder;
-    this.#writes = (flags & KVM_GET_HTAB_WRITE) !== 0n;
+    this.writes = (flags & KVM_GET_HTAB_WRITE) !== 0n;
     this.#context = {
       boltedOnly: (flags & KVM_GET_HTAB_BOLTED_ONLY) !== 0n,
       byteOrder: this.byteOrder,
       index: Number(startIndex),
       firstPass: true,
     };
-    if (!this.#writes) vm.hpt.readers++;
+    if (!this.writes) vm.hpt.readers++;
   }
 
   /**
@@ -83,7 +84,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   }
 
   *#read(length: number, mapped: number): Work<Uint8Array> {
-    if (this.#writes) throw htabFdError(READ, 'EBADF', 'the descriptor was opened for writing');
+    if (this.writes) throw htabFdError(READ, 'EBADF', 'the descriptor was opened for writing');
     if (length >= TASK_SIZE) throw readFault();
     if (this.#vm.radix) return new Uint8Array(0);
     const count = Math.min(length, MAX_RW_COUNT);
@@ -106,7 +107,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   }
 
   *#write(bytes: Uint8Array, count: number): Work<number> {
-    if (!this.#writes) throw htabFdError(WRITE, 'EBADF', 'the descriptor was opened for reading');
+    if (!this.writes) throw htabFdError(WRITE, 'EBADF', 'the descriptor was opened for reading');
     if (count >= TASK_SIZE) throw htabFdError(WRITE, 'EFAULT', 'no buffer is that long');
     this.#vm.checkWritable();
     const onVrma = (): void => this.#vm.mmuSetUp();
@@ -163,7 +164,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   close(): Promise<void> {
     if (this.#closed === undefined) {
       const { hpt } = this.#vm;
-      const reads = !this.#writes;
+      const reads = !this.writes;
       // biome-ignore lint/correctness/useYield: it has one step.
       function* release(): Work<void> {
         if (reads) hpt.readers--;

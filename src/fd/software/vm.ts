@@ -2,6 +2,7 @@ import type { ByteOrder } from '../../htab/block.js';
 import { HPTE_BYTES, isOrder, MAX_ORDER, MIN_ORDER, noSuchOrder } from '../../htab/order.js';
 import type { HashPageTable } from '../../htab/table.js';
 import { htabFdError } from '../descriptor.js';
+import { HtabFd } from '../htab-fd.js';
 import { SoftwareDescriptor, type SoftwareOpenOptions } from './descriptor.js';
 import { KernelHpt, type SoftwareHost } from './hpt.js';
 import { type GuestMemory, MemorySlots } from './memory.js';
@@ -191,10 +192,17 @@ export class SoftwareHtab {
   }
 
   /**
-   * KVM_PPC_GET_HTAB_FD.
+   * KVM_PPC_GET_HTAB_FD: an fd with passes and whole blocks. Its `descriptor` reads and writes byte
+   * by byte.
    * @throws IoError `E_HTAB_FD` EINVAL for flags that KVM does not know; UsageError `E_USAGE`
    */
-  open(options: SoftwareOpenOptions = {}): SoftwareDescriptor {
+  open(options: SoftwareOpenOptions = {}): HtabFd<SoftwareDescriptor> {
+    const descriptor = this.descriptor(options);
+    return new HtabFd(descriptor, descriptor.writes);
+  }
+
+  /** The same, byte by byte only. @throws as {@link open} */
+  descriptor(options: SoftwareOpenOptions = {}): SoftwareDescriptor {
     this.#vm.turns.finish();
     return new SoftwareDescriptor(this.#vm, options);
   }
