@@ -108,6 +108,34 @@ export const packageChecks: readonly PackageCheck[] = [
     },
   },
   {
+    id: 'package/100008-entries',
+    async run(kvm) {
+      // Blocks with gaps, as random as they come, and what a kernel gave for them.
+      const vm = newVm(kvm, 24);
+      vm.setMemory({ size: 64 << 20, hugePages: true, touch: true });
+      await using writer = await openHtabFd(vm.fd, { write: true });
+      const blocks = { from: 'kernel', byteOrder: 'little', order: 24 } as const;
+      const done = await restore(join(FILES, 'many.written'), writer, blocks);
+      assert.deepEqual([done.blocks, done.valid], [6837, 100008]);
+      for (const [length, reads, bytes] of [
+        [2048, 815, 1660264],
+        [65536, 26, 1654560],
+        [1 << 20, 2, 1654376],
+      ] as const) {
+        await using reader = await openHtabFd(vm.fd);
+        const pieces: Buffer[] = [];
+        for await (const batch of reader.pass({ bufferBytes: length })) {
+          pieces.push(Buffer.from(batch.bytes));
+        }
+        const dumped = Buffer.concat(pieces);
+        assert.deepEqual([length, pieces.length, dumped.length], [length, reads, bytes]);
+        if (length === 65536) continue;
+        assert.ok(dumped.equals(readFileSync(join(FILES, `many.r${length}`))));
+      }
+      vm.close();
+    },
+  },
+  {
     id: 'package/inherited-and-received-fds',
     async run(kvm) {
       const vm = newVm(kvm, 18);

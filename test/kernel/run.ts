@@ -43,6 +43,9 @@ export async function conformanceOn(
     nodeFlags: ['--expose-gc'],
     files: {
       'guest.htab': load(fixture('kvm/h8-guest.htab.gz')),
+      'many.written': load(fixture('kvm/p8-many.written.gz')),
+      'many.r2048': load(fixture('kvm/p8-many-r2048.htab.gz')),
+      'many.r1048576': load(fixture('kvm/p8-many-r1048576.htab.gz')),
       'snapshot.mig': load(fixture('qemu/linux-p8-paused.mig.gz')),
     },
     seconds: 1800,
