@@ -20,14 +20,15 @@ export async function cached(
   name: string,
   madeFrom: readonly (string | Uint8Array)[],
   build: (folder: string) => Promise<void>,
+  root: string = CACHE,
 ): Promise<string> {
   const hash = createHash('sha256');
   for (const part of madeFrom) hash.update(`${part.length}:`).update(part);
-  const folder = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
+  const folder = join(root, `${name}-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(folder)) return folder;
-  await mkdir(CACHE, { recursive: true });
-  await removeAbandoned();
-  const part = await mkdtemp(join(CACHE, name + PART));
+  await mkdir(root, { recursive: true });
+  await removeAbandoned(root);
+  const part = await mkdtemp(join(root, name + PART));
   try {
     await build(part);
     await rename(part, folder).catch((error: NodeJS.ErrnoException) => {
@@ -41,10 +42,10 @@ export async function cached(
 }
 
 /** What runs that were killed have left. */
-async function removeAbandoned(): Promise<void> {
-  for (const name of await readdir(CACHE)) {
+async function removeAbandoned(root: string): Promise<void> {
+  for (const name of await readdir(root)) {
     if (!name.includes(PART)) continue;
-    const path = join(CACHE, name);
+    const path = join(root, name);
     const info = await stat(path).catch(() => undefined);
     if (info !== undefined && Date.now() - info.mtimeMs > ABANDONED) {
       await rm(path, { recursive: true, force: true });

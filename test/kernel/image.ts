@@ -75,12 +75,7 @@ async function withPackages(
 
 function fetchKernel(folder: string, signal: AbortSignal | undefined): Promise<void> {
   return withPackages(folder, signal, async (debian, downloads, tree) => {
-    const image = await debian.dependency('linux-image-powerpc64le', 'linux-image-');
-    if (image === undefined) {
-      throw new Error(
-        'apt knows no linux-image-powerpc64le for ppc64el: a Debian mirror is needed',
-      );
-    }
+    const image = await debian.linux('powerpc64le');
     await debian.unpack([image, 'busybox-static'], downloads, tree);
     const version = image.replace('linux-image-', '');
     await copyFile(join(tree, 'boot', `vmlinux-${version}`), join(folder, 'vmlinux'));
@@ -122,10 +117,13 @@ function makeRoot(
       await mkdir(join(tree, mount), { recursive: true });
     }
     await chmod(join(tree, 'tmp'), 0o1777);
-    await symlink('busybox', join(tree, 'bin/sh'));
+    await symlink('busybox', join(tree, 'bin/sh')).catch((error: NodeJS.ErrnoException) => {
+      // A package has brought another.
+      if (error.code !== 'EEXIST') throw error;
+    });
     await rm(join(tree, 'usr/share/doc'), { recursive: true, force: true });
     // What a file takes beyond its content, and room for the file system's own tables.
-    const size = Math.ceil((await treeSize(tree)) / MIB) * 1.1 + 16;
+    const size = ((await treeSize(tree)) / MIB) * 1.1 + 16;
     const image = join(folder, 'root.ext4');
     const options = ['-q', '-t', 'ext4', '-O', '^has_journal', '-m', '0', '-E', 'root_owner=0:0'];
     await execute('mke2fs', [...options, '-d', tree, image, `${Math.ceil(size)}M`], signal);

@@ -8,6 +8,13 @@ mount -t devtmpfs dev /dev
 say() { echo "kernel-test: $1, up $(cut -d' ' -f1 /proc/uptime) s"; }
 say "Linux $(uname -r)"
 
+# On the kernel's command line, which becomes the environment of init.
+(
+  sleep "$kernel_test_seconds"
+  say 'out of time'
+  poweroff -f
+) &
+
 for module in $(cat /modules/order); do
   insmod "/modules/$module" || say "insmod $module failed"
 done

@@ -1,26 +1,80 @@
-import { describe, expect, test } from 'vitest';
-import { MACHINES } from './machine.js';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, type TestContext, test } from 'vitest';
+import { MissingPackage } from '../../fixtures/capture/apt.js';
+import { fixture, fixtureUrl } from '../helpers/fixtures.js';
+import { MACHINES, POWER9, prepare, runOnKernel } from './machine.js';
 import { whatIsMissing } from './programs.js';
 import { conformanceOn } from './run.js';
 
-const missing = whatIsMissing();
-if (missing !== undefined) {
-  console.warn(`\n!!! THE REAL KERNEL'S HTAB FD IS NOT TESTED: ${missing} !!!\n`);
-}
+const program = (name: string) => fileURLToPath(new URL(`${name}.ts`, import.meta.url));
 
 /** A minute each; a machine can be busy, and packages may have to be fetched. */
-const TIMEOUT = 900_000;
+const TIMEOUT = 600_000;
 
-describe.skipIf(missing !== undefined)('on a real kernel', () => {
-  test.each(MACHINES)('$name', { timeout: TIMEOUT }, async (machine) => {
+let missing = whatIsMissing();
+
+beforeAll(async () => {
+  if (missing === undefined) {
+    await prepare().catch((error: unknown) => {
+      if (!(error instanceof MissingPackage)) throw error;
+      missing = error.message;
+    });
+  }
+  if (missing !== undefined) {
+    console.warn(`\n!!! THE HTAB FD OF A REAL KERNEL IS NOT TESTED: ${missing} !!!\n`);
+  }
+}, TIMEOUT);
+
+function needsMachine(context: TestContext): void {
+  context.skip(missing !== undefined, missing);
+}
+
+describe('a program on a real kernel', { timeout: TIMEOUT }, () => {
+  test.for(MACHINES)('$name: the conformance suite', async (machine, context) => {
+    needsMachine(context);
     const { checks, compared, differences, seconds } = await conformanceOn(machine);
     expect(checks.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
     expect(differences).toEqual([]);
     const passed = checks.filter(({ outcome }) => outcome === 'passed').length;
     console.log(
-      `${machine.name}: ${passed} conformance checks, ${compared} random operations, ${seconds.toFixed(0)} s`,
+      `${machine.name}: ${passed} conformance checks, ${compared} random operations, ` +
+        `${seconds.toFixed(0)} s`,
     );
-    expect(passed).toBeGreaterThan(50);
+    expect(passed).toBeGreaterThan(60);
     expect(compared).toBeGreaterThan(6000);
+  });
+
+  test('gets arguments, flags and files, and its output and status come out', async (context) => {
+    needsMachine(context);
+    const snapshot = fixture('qemu/slof-7.2.mig.gz');
+    const run = await runOnKernel(POWER9, program('echo'), {
+      args: ['3', "it's", '$HOME'],
+      nodeFlags: ['--expose-gc'],
+      files: { 'a folder/text': Buffer.from('text'), snapshot: fixtureUrl(snapshot.file) },
+    });
+    expect(JSON.parse(run.stdout)).toEqual({
+      words: ["it's", '$HOME'],
+      gc: 'function',
+      text: 'text',
+    });
+    expect(run.stderr).toBe('to stderr\n');
+    expect(run.status).toBe(3);
+    const info = JSON.parse(String(run.results.get('info.json')));
+    expect(info.hpt.order).toBe(snapshot.order);
+  });
+
+  test('a machine that takes too long is ended, and its console shown', async (context) => {
+    needsMachine(context);
+    const run = runOnKernel(POWER9, program('echo'), { seconds: 2 });
+    await expect(run).rejects.toThrow(/2 s were over[\s\S]*--- console[\s\S]*OPAL/);
+  });
+
+  test('a machine can be ended', async (context) => {
+    needsMachine(context);
+    const reason = new Error('enough');
+    const controller = new AbortController();
+    const { signal } = controller;
+    setTimeout(() => controller.abort(reason), 1000);
+    await expect(runOnKernel(POWER9, program('echo'), { signal })).rejects.toBe(reason);
   });
 });

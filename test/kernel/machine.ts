@@ -27,13 +27,16 @@ export const POWER9_HASH: Machine = {
 };
 export const MACHINES: readonly Machine[] = [POWER8, POWER9, POWER9_HASH];
 
-export interface RunOptions extends Partial<Omit<Job, 'entry'>> {
-  /** Packages of Debian in the root image, besides Node. */
-  readonly packages?: readonly string[];
+interface Limits {
   /** RAM of the machine in MiB. Default 2048. */
   readonly memory?: number;
   /** After which the machine is ended, and that is an error. Default 300. */
   readonly seconds?: number;
+}
+
+export interface RunOptions extends Limits, Partial<Omit<Job, 'entry'>> {
+  /** Packages of Debian in the root image, besides Node, with what they depend on. Default none. */
+  readonly packages?: readonly string[];
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -56,6 +59,20 @@ const CONSOLE = 'console.log';
 const MEMORY = 2048;
 const SECONDS = 300;
 
+/** What a run is made from; quick when it is in the cache. */
+export async function prepare({
+  packages,
+  signal,
+}: RunOptions = {}): Promise<{ readonly image: Image; readonly addons: Addons }> {
+  try {
+    const addons = await compileAddons(signal);
+    return { image: await prepareImage(packages, signal), addons };
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
+}
+
 /**
  * Runs a TypeScript program with Node on a real kernel with kvm-hv: bundles it, boots an emulated
  * machine and brings out what it printed and wrote. The first time takes half a minute longer, while
@@ -70,8 +87,7 @@ export async function runOnKernel(
   options: RunOptions = {},
 ): Promise<KernelRun> {
   const { signal, seconds = SECONDS, memory = MEMORY } = options;
-  const image = await prepareImage(options.packages, signal);
-  const addons: Addons = await compileAddons(signal);
+  const { image, addons } = await prepare(options);
   const { args = [], nodeFlags = [], files = {} } = options;
   const work = await mkdtemp(join(tmpdir(), 'spapr-htab-kernel-'));
   try {
@@ -79,14 +95,15 @@ export async function runOnKernel(
     await mkdir(share);
     await fillShare(share, { entry, args, nodeFlags, files }, addons);
     const began = performance.now();
-    const ended = await runQemu(work, qemuArguments(machine, image, memory), seconds, signal);
+    const qemu = qemuArguments(machine, image, { memory, seconds });
+    const ended = await runQemu(work, qemu, seconds, signal);
     const took = (performance.now() - began) / 1000;
     const console = await text(join(work, CONSOLE));
     const [stdout, stderr, status] = await Promise.all(
       ['stdout', 'stderr', 'status'].map((name) => text(join(share, name))),
     );
     signal?.throwIfAborted();
-    if (status === '' || status === undefined) {
+    if (!status) {
       const log = await keep(machine, join(work, CONSOLE));
       throw new Error(
         `${machine.name}: ${ended} after ${took.toFixed(1)} s, before the program had ended.\n` +
@@ -109,19 +126,31 @@ export async function runOnKernel(
   }
 }
 
-function qemuArguments(machine: Machine, image: Image, memory: number): string[] {
-  // Without -nodefaults, which takes the host bridges away too.
+function qemuArguments(machine: Machine, image: Image, options: Required<Limits>): string[] {
+  const { memory, seconds } = options;
+  // Linux turns itself off if nobody is left who would end the machine.
+  const limit = `kernel_test_seconds=${seconds + 60}`;
   return [
-    ...['-M', machine.type, '-m', `${memory}M`, '-accel', 'tcg'],
-    ...['-net', 'none', '-vga', 'none', '-display', 'none', '-monitor', 'none', '-no-reboot'],
+    ...['-M', machine.type, '-m', `${memory}M`, '-accel', 'tcg', '-no-reboot'],
+    // The firmware waits a second for each host bridge, and by default there are six.
+    ...['-nodefaults', '-display', 'none', ...bridge(0), ...bridge(1)],
+    // What turns the machine off.
+    ...['-device', 'ipmi-bmc-sim,id=bmc', '-device', 'isa-ipmi-bt,bmc=bmc,irq=10'],
     ...['-kernel', image.kernel, '-initrd', image.initrd],
-    ...['-append', `console=hvc0 panic=-1 ${machine.append}`],
+    ...['-append', `console=hvc0 panic=-1 ${limit} ${machine.append}`],
     ...['-serial', `file:${CONSOLE}`],
     ...['-fsdev', 'local,id=share,path=share,security_model=none'],
-    ...['-device', 'virtio-9p-pci,fsdev=share,mount_tag=share,bus=pcie.0'],
+    ...['-device', 'virtio-9p-pci,fsdev=share,mount_tag=share,bus=port0'],
     ...['-drive', `file=${image.root},if=none,id=root,format=raw,readonly=on`],
-    ...['-device', 'virtio-blk-pci,drive=root,bus=pcie.1'],
+    ...['-device', 'virtio-blk-pci,drive=root,bus=port1'],
   ];
+}
+
+/** A PCI host bridge with a port, which is the bus `portN`. */
+function bridge(index: number): string[] {
+  const id = `bridge${index}`;
+  const port = `pnv-phb-root-port,bus=${id},id=port${index}`;
+  return ['-device', `pnv-phb,chip-id=0,index=${index},id=${id}`, '-device', port];
 }
 
 /** Runs QEMU until it ends or is ended; how, in words. */

@@ -3,8 +3,7 @@
  * operations compared between them and the table in memory.
  */
 import { parseArgs } from 'node:util';
-import { prepareImage } from './image.js';
-import { MACHINES, type Machine } from './machine.js';
+import { MACHINES, type Machine, prepare } from './machine.js';
 import { whatIsMissing } from './programs.js';
 import { writeRecording } from './recordings.js';
 import { type ConformanceOptions, type ConformanceRun, conformanceOn } from './run.js';
@@ -28,6 +27,8 @@ async function main(signal: AbortSignal): Promise<void> {
   if (values.help) return console.log(USAGE);
   const missing = whatIsMissing();
   if (missing !== undefined) throw new Error(`this host lacks programs: ${missing}`);
+  const { image } = await prepare({ signal });
+  console.log(image.release);
   const machines = MACHINES.filter(
     ({ name }) => positionals.length === 0 || positionals.includes(name),
   );
@@ -40,7 +41,7 @@ async function main(signal: AbortSignal): Promise<void> {
   for (const machine of machines) {
     const run = await conformanceOn(machine, options);
     tell(machine, run);
-    if (values.record) await record(machine, run);
+    if (values.record) record(machine, image.release, run);
     totals.checks += run.checks.filter(({ outcome }) => outcome === 'passed').length;
     totals.operations += run.compared - run.differences.length;
   }
@@ -67,8 +68,7 @@ function tell(machine: Machine, run: ConformanceRun): void {
   if (failed.length > 0 || differences.length > 0) process.exitCode = 1;
 }
 
-async function record(machine: Machine, { host, sequences }: ConformanceRun): Promise<void> {
-  const { release } = await prepareImage();
+function record(machine: Machine, release: string, { host, sequences }: ConformanceRun): void {
   const { type, append } = machine;
   const kernel = `${release}, kvm-hv on ${type}${append === '' ? '' : ` with ${append}`}`;
   writeRecording({ host, kernel, sequences });

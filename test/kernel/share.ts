@@ -5,8 +5,8 @@ import { build } from 'esbuild';
 import type { Addons } from './cross.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** Loads the addon, which is not in the bundle; see src/addon/load.ts. */
-const LOADER = 'node_modules/node-gyp-build';
+/** What loads the addon (src/addon/load.ts), and a package whose modules are wired up as it runs. */
+const NOT_BUNDLED = ['node-gyp-build', 'jsonc-parser'];
 
 /** What is to be run inside. */
 export interface Job {
@@ -43,12 +43,17 @@ export async function fillShare(share: string, job: Job, addons: Addons): Promis
     platform: 'node',
     target: 'node18',
     format: 'esm',
+    external: [...NOT_BUNDLED],
+    alias: { 'spapr-htab': join(ROOT, 'src/index.ts') },
     banner: { js: BANNER },
     logLevel: 'error',
   });
   const copies = [
     [join(ROOT, 'package.json'), join(place, 'package.json')],
-    [join(ROOT, LOADER), join(place, LOADER)],
+    ...NOT_BUNDLED.map((name) => {
+      const folder = join('node_modules', name);
+      return [join(ROOT, folder), join(place, folder)] as const;
+    }),
     [addons.native, join(place, 'native/prebuilds/linux-ppc64/spapr-htab.node')],
     [addons.vm, join(share, 'vm.node')],
   ] as const;

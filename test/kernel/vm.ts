@@ -101,16 +101,6 @@ export interface MemoryOptions {
   readonly touch?: boolean;
 }
 
-/** `struct kvm_get_htab_fd`. */
-export interface HtabRequest {
-  /** Default 0. */
-  readonly flags?: bigint;
-  /** Default 0. */
-  readonly startIndex?: bigint;
-  /** Default zeros. */
-  readonly reserved?: readonly [bigint, bigint];
-}
-
 /** A VM without vCPUs until one is started. Its memory lasts as long as this object or an fd of it. */
 export class Vm {
   readonly fd: number;
@@ -144,9 +134,16 @@ export class Vm {
     return answer(addon().configureV3Mmu(this.fd, flags, processTable), nothing);
   }
 
-  /** KVM_PPC_GET_HTAB_FD with whatever is in the request. */
-  open(request: HtabRequest = {}): Answer<{ readonly htab: RawFd }> {
-    const { flags = 0n, startIndex = 0n, reserved = [0n, 0n] } = request;
+  /**
+   * KVM_PPC_GET_HTAB_FD with whatever is in `struct kvm_get_htab_fd`.
+   *
+   * @param flags 1: bolted only, 2: for writing (KVM_GET_HTAB_…)
+   */
+  open(
+    flags = 0n,
+    startIndex = 0n,
+    reserved: readonly [bigint, bigint] = [0n, 0n],
+  ): Answer<{ readonly htab: RawFd }> {
     return this.#htab(addon().getHtabFd(this.fd, flags, startIndex, ...reserved));
   }
 
