@@ -130,7 +130,7 @@ function systemCalls(kvm: Kvm, probe: SystemCalls['probe']): SystemCalls {
     checkExtension: (vm, extension) => vmOf(vm).checkExtension(extension),
     getHtabFd: (vm, reserved) => {
       const bad = reserved === 'bad pointer';
-      const { htab, errno } = bad ? vmOf(vm).openBadPointer() : vmOf(vm).open({ reserved });
+      const { htab, errno } = bad ? vmOf(vm).openBadPointer() : vmOf(vm).open(0n, 0n, reserved);
       return htab === undefined ? { errno: errno ?? '' } : { value: htab.fd };
     },
     link: (fd) => new RawFd(fd).link().target ?? '',

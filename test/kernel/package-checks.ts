@@ -150,7 +150,7 @@ export const packageChecks: readonly PackageCheck[] = [
       await using received = await receiveHtabFd(path);
       assert.equal(received.pass().number, 0);
       for await (const _ of received.pass()) assert.fail('the first pass was read already');
-      const { htab: writer } = vm.open({ flags: 2n });
+      const { htab: writer } = vm.open(2n);
       assert.ok(writer !== undefined);
       await using written = await adoptHtabFd(writer.fd);
       assert.equal(written.write, true);
@@ -195,7 +195,7 @@ export const packageChecks: readonly PackageCheck[] = [
     id: 'package/commands',
     async run(kvm) {
       const vm = newVm(kvm);
-      const { htab: writer } = vm.open({ flags: 2n });
+      const { htab: writer } = vm.open(2n);
       assert.ok(writer !== undefined);
       const restored = await command(['restore', GUEST, '--fd', '3'], writer.fd);
       assert.equal(restored.bytes, readFileSync(GUEST).length);
