@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Host } from '../fd-conformance/backend.js';
 import type { SequenceResult } from './report.js';
@@ -19,5 +19,6 @@ export function readRecording(host: Host): Recording {
 }
 
 export function writeRecording(recording: Recording): void {
+  mkdirSync(new URL('.', place(recording.host)), { recursive: true });
   writeFileSync(place(recording.host), gzipSync(JSON.stringify(recording), { level: 9 }));
 }
