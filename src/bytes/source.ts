@@ -1,6 +1,7 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat as pathStat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { ioError, UsageError } from '../errors.js';
+import { openFifo } from './fifo.js';
 import { LentHandle } from './lend.js';
 
 /**
@@ -231,12 +232,13 @@ export class SliceSource implements ByteSource {
 
 /**
  * Opens a path for reading: a {@link FileSource} for regular files and block devices, a
- * forward-only {@link IterableSource} for pipes, sockets and character devices.
+ * forward-only {@link IterableSource} for pipes, which may have no writer yet, and character devices.
  * @throws IoError
  */
 export async function openFile(path: string): Promise<ByteSource> {
   let handle: FileHandle | undefined;
   try {
+    if ((await pathStat(path)).isFIFO()) return new IterableSource(await openFifo(path), path);
     handle = await open(path, 'r');
     const stat = await handle.stat();
     if (stat.isFile()) return new FileSource(path, handle, stat.size);

@@ -1,4 +1,5 @@
 import {
+  ByteReader,
   openFile,
   type RewriteOptions,
   type RewriteResult,
@@ -45,7 +46,7 @@ export async function runRewrite(
   const output = toStdout ? standardOutput() : args.output;
   const { likeKernel, boltedOnly, compact, machine, container, compress, order } = args;
   const { allowOtherOrder, allowRadix, force } = args;
-  const xml = args.xml === undefined ? undefined : await readText(args.xml);
+  const xml = args.xml === undefined ? undefined : await readText(args.xml, signal);
   const running = args.running ? true : args.paused ? false : undefined;
   const { order: _, ...inputArguments } = args;
   const done = await withInput(inputArguments, signal, ({ snapshot, offset, ...operation }) =>
@@ -95,16 +96,13 @@ function check(input: string, args: RewriteArguments): void {
 const MAX_TEXT = 16 * 1024 * 1024 + 1;
 
 /** A text in UTF-8, of a file or a pipe. What is too long for the library comes too long. */
-async function readText(path: string): Promise<string> {
+async function readText(path: string, signal: AbortSignal): Promise<string> {
   const input = inputOf(path);
   await using source = typeof input === 'string' ? await openFile(input) : input;
-  const pieces: Buffer[] = [];
-  for (let at = 0; at < MAX_TEXT; ) {
-    const piece = Buffer.alloc(64 * 1024);
-    const length = await source.read(piece, at);
-    if (length === 0) break;
-    pieces.push(piece.subarray(0, length));
-    at += length;
+  const reader = new ByteReader(source, { signal });
+  const pieces: Uint8Array[] = [];
+  while (reader.offset < MAX_TEXT && !(await reader.atEnd())) {
+    pieces.push(reader.take(reader.available));
   }
   const bytes = Buffer.concat(pieces);
   try {
