@@ -1,9 +1,11 @@
+import { LimitError } from '../errors.js';
 import {
   FIELD,
   HEADER_LENGTH,
   LIBVIRT_FORMATS,
   type LibvirtFormat,
   MAGIC_COMPLETE,
+  MAX_LIBVIRT_DATA,
 } from './libvirt.js';
 
 /**
@@ -27,6 +29,7 @@ const PADDING = 64 * 1024;
  * The same image's header with edits: what no edit touches is the same bytes, padding included.
  * An XML that fits into the room that is there leaves the stream where it is.
  * @param before up to the stream, as it was read
+ * @throws LimitError `E_LIMIT` for an XML that makes it longer than {@link MAX_LIBVIRT_DATA}
  */
 export function editLibvirtHeader(before: Buffer, edits: LibvirtEdits): Buffer {
   const little = isLittle(before);
@@ -71,7 +74,16 @@ function withXml(
   const parts = [before.subarray(0, HEADER_LENGTH), text];
   if (cookieAt > 0) parts.push(untilNul(area.subarray(cookieAt)), Buffer.alloc(1));
   const needed = parts.reduce((sum, part) => sum + part.length, 0);
-  parts.push(Buffer.alloc(needed > before.length ? PADDING : before.length - needed));
+  const padding = needed > before.length ? PADDING : before.length - needed;
+  const dataLength = needed + padding - HEADER_LENGTH;
+  if (dataLength > MAX_LIBVIRT_DATA) {
+    // Nothing here would read the image again.
+    throw new LimitError('E_LIMIT', 'the XML and the cookie of the image would be too long', {
+      expected: `at most ${MAX_LIBVIRT_DATA} bytes`,
+      actual: String(dataLength),
+    });
+  }
+  parts.push(Buffer.alloc(padding));
   return { bytes: Buffer.concat(parts), cookieOffset: cookieAt > 0 ? text.length : 0 };
 }
 

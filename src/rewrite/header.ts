@@ -19,7 +19,7 @@ const MAX_XML = 16 * 1024 * 1024;
  * What stands before the stream: nothing, or the header of a libvirt image.
  * @param before the header of the input, if it is such an image
  * @param edits the XML is one that {@link checkXml} takes
- * @throws UsageError `E_USAGE`
+ * @throws UsageError `E_USAGE`; LimitError `E_LIMIT`
  */
 export function headerFor(
   wrapping: Wrapping,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { MAX_LIBVIRT_DATA } from '../../src/container/libvirt.js';
 import { editLibvirtHeader, newLibvirtHeader } from '../../src/container/libvirt-encode.js';
 import { makeLibvirt } from '../container/make-libvirt.js';
 
@@ -100,6 +101,23 @@ describe.each(['little', 'big'] as const)('%s-endian', (byteOrder) => {
     const expected = Buffer.alloc(dataLength);
     expected.write(`${text}\0${cookie}\0`);
     expect(made.subarray(DATA)).toEqual(expected);
+  });
+
+  test('more than is read back is refused', () => {
+    const header = makeLibvirt({ byteOrder, xml, cookie, padding: MAX_LIBVIRT_DATA - 100 });
+    const room = fields(header, big).dataLength - `${cookie}\0`.length - 1;
+    const spaces = (length: number) => xml.padEnd(length);
+    const fits = editLibvirtHeader(header, { format: 'raw', xml: spaces(room) });
+    expect(fits.length).toBe(header.length);
+    for (const more of [1, 200, MAX_LIBVIRT_DATA]) {
+      const edit = () => editLibvirtHeader(header, { format: 'raw', xml: spaces(room + more) });
+      expect(edit).toThrow(
+        expect.objectContaining({
+          code: 'E_LIMIT',
+          expected: `at most ${MAX_LIBVIRT_DATA} bytes`,
+        }),
+      );
+    }
   });
 
   test('without cookie there is none afterwards', () => {
