@@ -16,7 +16,7 @@ import { LentHandle } from './lend.js';
 import type { OperationOptions } from './reader.js';
 import type { ByteSource } from './source.js';
 import { removeStale, temporaryName } from './temporary.js';
-import { writeFully } from './write.js';
+import { MAX_TRANSFER, writeFully } from './write.js';
 
 /** A file that can be read and written anywhere; unwritten ranges read as nothing or zeros. */
 export interface RandomAccessFile {
@@ -146,7 +146,8 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
 
   async read(target: Uint8Array, position: number): Promise<number> {
     try {
-      return (await this.#file.handle.read(target, 0, target.length, position)).bytesRead;
+      const length = Math.min(MAX_TRANSFER, target.length);
+      return (await this.#file.handle.read(target, 0, length, position)).bytesRead;
     } catch (error) {
       throw ioError(error, 'read back', this.path);
     }

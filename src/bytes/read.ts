@@ -1,4 +1,4 @@
-import { FormatError } from '../errors.js';
+import { FormatError, LimitError } from '../errors.js';
 import { abortable } from './abort.js';
 import type { ByteSource } from './source.js';
 
@@ -40,10 +40,13 @@ export async function readFully(
   });
 }
 
+/** The most that any format here holds in one piece: the XML of a domain, a description. */
+export const MAX_EXACT = 64 * 1024 * 1024;
+
 /**
- * Reads `length` bytes, which the caller has checked against a limit; nothing is allocated for
- * bytes that a source of known size does not have.
- * @throws FormatError `E_TRUNCATED`
+ * Reads `length` bytes, which the caller has checked against a limit of its own; nothing is
+ * allocated for bytes that a source of known size does not have.
+ * @throws FormatError `E_TRUNCATED`; LimitError `E_LIMIT` beyond {@link MAX_EXACT}
  */
 export async function readExactly(
   source: ByteSource,
@@ -52,6 +55,14 @@ export async function readExactly(
   what: string,
   path?: string,
 ): Promise<Buffer<ArrayBuffer>> {
+  if (!Number.isSafeInteger(length) || length < 0 || length > MAX_EXACT) {
+    throw new LimitError('E_LIMIT', `${what} has a length that is not accepted`, {
+      offset: position,
+      path,
+      expected: `at most ${MAX_EXACT} bytes`,
+      actual: String(length),
+    });
+  }
   if (source.size !== undefined && position + length > source.size) {
     throw new FormatError('E_TRUNCATED', `the file ends inside ${what}`, {
       offset: Math.min(position, source.size),

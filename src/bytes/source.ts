@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { ioError, UsageError } from '../errors.js';
 import { openFifo } from './fifo.js';
 import { LentHandle } from './lend.js';
+import { MAX_TRANSFER } from './write.js';
 
 /**
  * Where bytes come from, apart from what they mean.
@@ -77,8 +78,8 @@ export class FileSource implements ByteSource {
 
   async read(target: Uint8Array, position: number): Promise<number> {
     try {
-      const { bytesRead } = await this.handle.read(target, 0, target.length, position);
-      return bytesRead;
+      const length = Math.min(MAX_TRANSFER, target.length);
+      return (await this.handle.read(target, 0, length, position)).bytesRead;
     } catch (error) {
       throw ioError(error, 'read', this.name);
     }

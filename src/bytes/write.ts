@@ -1,5 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 
+/** Bytes of one call of Node's fs at most: at 2^31 it ends the whole process. */
+export const MAX_TRANSFER = 2 ** 30;
+
 /** Zeros that fill such a piece of a file, in bytes, become a hole. */
 export const ZERO_BLOCK = 64 * 1024;
 
@@ -12,7 +15,7 @@ export async function writeFully(
   position: number,
 ): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
-    const left = bytes.length - done;
+    const left = Math.min(MAX_TRANSFER, bytes.length - done);
     done += (await handle.write(bytes, done, left, position + done)).bytesWritten;
   }
 }

@@ -1,0 +1,93 @@
+import type { FileHandle } from 'node:fs/promises';
+import { describe, expect, test, vi } from 'vitest';
+import { AtomicFile } from '../../src/bytes/output.js';
+import { MAX_EXACT, readExactly } from '../../src/bytes/read.js';
+import { BufferSource, type ByteSource, FileSource } from '../../src/bytes/source.js';
+import { MAX_TRANSFER, writeFully } from '../../src/bytes/write.js';
+import { MAX_LIBVIRT_DATA } from '../../src/container/libvirt.js';
+import { QCOW2_LIMITS } from '../../src/container/qcow2-header.js';
+import { MAX_VMDESC_BYTES } from '../../src/qevm/vmdesc.js';
+import { pattern, pipe, refusal } from '../container/support.js';
+import { scratchFile } from '../helpers/sources.js';
+
+/** Node ends the whole process when one call of fs is for 2^31 bytes or more. */
+const NODE_LIMIT = 2 ** 31;
+
+/** A view so long that nothing touches most of it. */
+const giant = (): Uint8Array => new Uint8Array(NODE_LIMIT + 5);
+
+/** A file that notes how much each call is for, and does it all. */
+function noted(): { handle: FileHandle; calls: number[] } {
+  const calls: number[] = [];
+  const call = (_: Uint8Array, __: number, length: number) => {
+    calls.push(length);
+    return Promise.resolve({ bytesRead: length, bytesWritten: length });
+  };
+  return { handle: { read: call, write: call } as unknown as FileHandle, calls };
+}
+
+describe('one call of fs', () => {
+  test('reads no more than Node can', async () => {
+    const { handle, calls } = noted();
+    const source = new FileSource('file', handle, 2 ** 40);
+    const count = await source.read(giant(), 7);
+    expect(calls).toEqual([count]);
+    expect(count).toBe(MAX_TRANSFER);
+    expect(MAX_TRANSFER).toBeLessThan(NODE_LIMIT);
+    await source.read(new Uint8Array(10), 7);
+    expect(calls[1]).toBe(10);
+  });
+
+  test('writes no more than Node can, and all of it', async () => {
+    const { handle, calls } = noted();
+    await writeFully(handle, giant(), 0);
+    expect(Math.max(...calls)).toBe(MAX_TRANSFER);
+    expect(calls.reduce((sum, length) => sum + length)).toBe(NODE_LIMIT + 5);
+  });
+
+  test('reads back no more than Node can', async () => {
+    await using file = await AtomicFile.create(scratchFile('out'));
+    await file.append(pattern(100));
+    const target = giant();
+    expect(await file.read(target, 0)).toBe(100);
+    expect(Buffer.from(target.buffer, 0, 100).equals(pattern(100))).toBe(true);
+  });
+});
+
+describe('readExactly', () => {
+  test('has room for what its callers accept', () => {
+    const largest = [MAX_LIBVIRT_DATA, MAX_VMDESC_BYTES, QCOW2_LIMITS.l1Bytes];
+    // A compressed cluster may say twice its size.
+    expect(Math.max(...largest, 2 * 2 ** QCOW2_LIMITS.maxClusterBits)).toBeLessThanOrEqual(
+      MAX_EXACT,
+    );
+  });
+
+  test.each([MAX_EXACT + 1, 2 ** 32 - 1, 2 ** 53, Number.POSITIVE_INFINITY, -1, 1.5, Number.NaN])(
+    'refuses %d bytes and reads nothing',
+    async (length) => {
+      const read = vi.fn();
+      const sources: Partial<ByteSource>[] = [
+        { name: 'endless', size: undefined, read },
+        { name: 'large', size: Number.MAX_SAFE_INTEGER, read },
+      ];
+      for (const source of sources) {
+        const error = await refusal(readExactly(source as ByteSource, 0, length, 'a thing', 'it'));
+        expect(error).toMatchObject({ code: 'E_LIMIT', offset: 0, path: 'it' });
+      }
+      expect(read).not.toHaveBeenCalled();
+    },
+  );
+
+  test('gives what is there, and says where it ends', async () => {
+    const bytes = pattern(3_000_000);
+    for (const source of [new BufferSource(bytes), pipe(bytes, 70_001)]) {
+      const part = await readExactly(source, 5, 2_500_000, 'a thing');
+      expect(part.equals(bytes.subarray(5, 2_500_005))).toBe(true);
+    }
+    for (const source of [new BufferSource(bytes), pipe(bytes, 70_001)]) {
+      const error = await refusal(readExactly(source, 5, MAX_EXACT, 'a thing'));
+      expect(error).toMatchObject({ code: 'E_TRUNCATED' });
+    }
+  });
+});
