@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import {
   BufferSource,
   encodeArchive,
@@ -30,6 +31,46 @@ const end = (...chunks: Buffer[]) => s.end(5, s.htabPart(...chunks), framing);
 
 /** A bolted 64 KiB page of segment 0 and page 0 in a 256 MiB segment: hash 0, primary PTEG 0. */
 const PLACED = Buffer.concat([s.u64(0x15n), s.u64(0x1190n)]);
+
+describe('names that a terminal does not show', () => {
+  // QEMU makes them of what its user called devices, and sends what strlen() counts.
+  const names = ['a b', '\x1b[31m', 'caf\xe9', '\xc3\xa9', '\x7f', '\t', '~\x01\x02\x03'];
+  // What may look like the beginning of a section in the state of a device, behind its own footer.
+  const traps = [
+    Buffer.from('7e000000630400000000', 'hex'),
+    Buffer.from('7e00000063040000006402000000000000000001000000', 'hex'),
+    Buffer.from('7e00000063040000006301fe000000000000000100', 'hex'),
+  ];
+
+  test.each(names)('%j', async (name) => {
+    for (const trap of traps) {
+      const state = Buffer.concat([Buffer.alloc(9, 0x33), trap, Buffer.alloc(700, 0x44)]);
+      const bytes = Buffer.concat([
+        s.header(),
+        s.configuration('pseries-7.2'),
+        start(18),
+        end(s.chunk(0, [PLACED])),
+        s.full(99, 'first', 1, state, framing),
+        s.full(7, name, 2, Buffer.alloc(40, 0x55), framing),
+        s.full(8, `${name}${name}`, 0, Buffer.alloc(4), framing),
+        s.full(9, 'last', 1, Buffer.alloc(3), framing),
+        s.tail(undefined),
+      ]);
+      const plain = await of(bytes);
+      const packed = await of(gzipSync(bytes));
+      for (const report of [plain, packed]) {
+        expect(codes(report, 'error')).toEqual([]);
+        expect(report.stream?.sections.map(({ id, length }) => [id, length])).toEqual([
+          [5, 4 + 4 + 24 + 8],
+          [99, state.length],
+          [7, 40],
+          [8, 4],
+          [9, 3],
+        ]);
+      }
+    }
+  });
+});
 
 describe('sound files', () => {
   const linux = fixturesOf('snapshot').filter(({ file }) => !file.includes('slof'));

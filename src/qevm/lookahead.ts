@@ -12,8 +12,9 @@ const MAX_SEARCH = 1024 * 1024 * 1024;
 export type KnownIds = { has(id: number): boolean };
 
 /**
- * Whether these bytes can be the beginning of a stream element: a section header with a printable
- * name, a PART or END of a section that was started, a command, or the end of the stream.
+ * Whether these bytes can be the beginning of a stream element: a section header with a name that
+ * QEMU can have sent (migration/savevm.c save_section_header, QEMU 10.2), a PART or END of a section
+ * that was started, a command, or the end of the stream.
  * @param atEnd whether the source ends with these bytes
  */
 export function looksLikeElement(bytes: Buffer, ids: KnownIds, atEnd: boolean): boolean {
@@ -24,7 +25,9 @@ export function looksLikeElement(bytes: Buffer, ids: KnownIds, atEnd: boolean): 
       if (length === 0 || bytes.length < 6 + length + 8) return false;
       const name = bytes.subarray(6, 6 + length);
       const printable = name.every((c) => c > 0x20 && c < 0x7f);
-      return printable && bytes.readUInt32BE(6 + length + 4) < 0x10000;
+      // Any other name must be of a new section. QEMU sends strlen() bytes of it.
+      if (!printable && (name.includes(0) || ids.has(bytes.readUInt32BE(1)))) return false;
+      return bytes.readUInt32BE(6 + length + 4) < 0x10000;
     }
     case ELEMENT.PART:
     case ELEMENT.END:
