@@ -15,18 +15,21 @@ async function main(argv: readonly string[]): Promise<number> {
       controller.abort(new Error(`received ${name}`));
     });
   }
-  // What is printed may go into a pipe that closes, or onto a full disk.
+  const json = argv.includes('--json');
+  // What is printed may go into a pipe that closes, or onto a full disk; that is said once.
+  let lost: Error | undefined;
   process.stdout.on('error', (error: Error) => {
-    process.stderr.write(`spapr-htab: cannot write to standard output: ${error.message}\n`);
     process.exitCode = 1;
+    if (lost === undefined) void reportLost(error, json);
+    lost ??= error;
   });
   try {
     await program(controller.signal).parseAsync(argv);
-    return Number(process.exitCode ?? 0);
+    return lost === undefined ? Number(process.exitCode ?? 0) : 1;
   } catch (error) {
+    if (lost !== undefined && (error as Error).cause === lost) return 1;
     // Commander has printed help, the version or its complaint already.
-    if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    const json = argv.includes('--json');
+    if (error instanceof CommanderError && error.exitCode === 0) return lost === undefined ? 0 : 1;
     // Loaded here, so that help and the version are quick.
     const { exitCodeOf, report, reportUsage } = await import('./failure.js');
     if (error instanceof CommanderError) {
@@ -36,6 +39,14 @@ async function main(argv: readonly string[]): Promise<number> {
     report(error, json);
     return received || exitCodeOf(error);
   }
+}
+
+async function reportLost(error: Error, json: boolean): Promise<void> {
+  const [{ report }, { outputFailed }] = await Promise.all([
+    import('./failure.js'),
+    import('./stdout.js'),
+  ]);
+  report(outputFailed(error), json);
 }
 
 process.exitCode = await main(process.argv);

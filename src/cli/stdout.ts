@@ -9,7 +9,7 @@ export function standardOutput(): { write(bytes: Uint8Array): Promise<void> } {
   }
   let failure: Error | undefined;
   stdout.on('error', (error) => {
-    failure = error;
+    failure ??= error;
   });
   return {
     async write(bytes) {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   lstatSync,
@@ -7,6 +8,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { HPT_FORMATS, INPUT_FORMATS, OUTPUT_CONTAINERS, OUTPUT_FORMATS } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.js';
@@ -171,6 +173,49 @@ describe('exit codes', () => {
     expect(told.stdout.toString('hex')).toBe('0101010100000101');
     writeFileSync(path, '');
     expect((await cli(['info', path])).code).toBe(3);
+  });
+});
+
+describe('standard output that takes nothing', () => {
+  const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  const shell = (command: string, args: readonly string[]) =>
+    spawnSync('bash', ['-c', command, process.execPath, main, ...args], { encoding: 'utf8' });
+  const cases = [
+    ['info', [GUEST]],
+    ['verify', [GUEST]],
+    ['convert', [GUEST, '-o', '-', '--to', 'kernel']],
+    ['rewrite', [GUEST, '-o', '-']],
+    ['--help', []],
+  ] as const;
+
+  test.each(cases)('a full disk: %s', (verb, rest) => {
+    const { status, stderr } = shell('"$0" "$@" > /dev/full', [verb, ...rest]);
+    expect(stderr).toMatch(/^spapr-htab: cannot write to standard output: .*\[E_IO\]\n$/);
+    expect(stderr).toContain('no space left');
+    expect(stderr.split('\n').length).toBe(2);
+    expect(status).toBe(1);
+  });
+
+  test.each(cases.slice(0, -1))('a full disk, in JSON: %s', (verb, rest) => {
+    const { status, stderr } = shell('"$0" "$@" --json > /dev/full', [verb, ...rest]);
+    expect(JSON.parse(stderr)).toMatchObject({ error: { code: 'E_IO', actual: 'ENOSPC' } });
+    expect(status).toBe(1);
+  });
+
+  test.each(cases)('a pipe that is closed: %s', (verb, rest) => {
+    // The reader is gone before anything is written.
+    const command = '{ sleep 0.2; "$0" "$@"; echo "code $?" >&2; } | true';
+    const { stderr } = shell(command, [verb, ...rest]);
+    expect(stderr).toMatch(
+      /^spapr-htab: cannot write to standard output: the reader closed the pipe.*\[E_IO\]\ncode 1\n$/,
+    );
+  });
+
+  test('another error is said too', () => {
+    const missing = join(scratch(), 'missing');
+    const { status, stderr } = shell('"$0" "$@" > /dev/full', ['info', missing]);
+    expect(stderr).toMatch(/^spapr-htab: cannot open .*\n$/);
+    expect(status).toBe(1);
   });
 });
 
