@@ -136,8 +136,9 @@ function changes(
     } else if (args.compact) lines.push('  saved: nothing');
   }
   if (rehashed !== undefined) {
-    const { bolted, kept, dropped } = rehashed;
-    lines.push(`  rehashed: ${bolted} bolted, ${kept} others kept, ${dropped} dropped`);
+    const { bolted, kept, dropped, notValid } = rehashed;
+    const left = notValid > 0 ? `, ${notValid} stored without V left out` : '';
+    lines.push(`  rehashed: ${bolted} bolted, ${kept} others kept, ${dropped} dropped${left}`);
   }
   return lines;
 }

@@ -6,8 +6,8 @@ import { describe, expect, test } from 'vitest';
 import { cli } from '../helpers/cli.js';
 import { fixture, load } from '../helpers/fixtures.js';
 import { scratch, scratchFile } from '../helpers/sources.js';
-import { chunk, hpte, htabPart, smallGuest, u32 } from '../helpers/stream.js';
-import { dissect, plain, rewritten } from './support.js';
+import { chunk, hpte, htabPart, smallGuest, u32, u64 } from '../helpers/stream.js';
+import { dissect, guestWith, plain, rewritten } from './support.js';
 
 const BYTES = smallGuest();
 const GUEST = scratchFile('guest.mig', BYTES);
@@ -46,6 +46,23 @@ describe('what is said', () => {
       machine: 'pseries-8.0',
     });
     expect(readFileSync(out).equals(direct.bytes)).toBe(true);
+  });
+
+  test('of what a rehash leaves out', async () => {
+    // A bolted page of segment 0 at hash 0, one at hash 1, and something without V: in TCG's tables.
+    const entry = (slot: number, dw0: bigint) =>
+      chunk(slot, [Buffer.concat([u64(dw0), u64(0x190)])]);
+    const blocks = [entry(0, 0x11n), entry(8, 0x1000_0000_0001n), entry(16, 0x10n)];
+    for (const [kept, words] of [
+      [blocks, '1 dropped, 1 stored without V left out\n'],
+      [blocks.slice(0, 2), '1 dropped\n'],
+    ] as const) {
+      const guest = scratchFile('tcg.mig', guestWith({ htab: [u32(18), htabPart(...kept)] }));
+      const args = ['rewrite', guest, '-o', fresh(), '--order', '19', '--like-kernel'];
+      const { code, stdout } = await cli(args);
+      expect(stdout.toString()).toContain(`rehashed: 1 bolted, 0 others kept, ${words}`);
+      expect(code).toBe(0);
+    }
   });
 
   test('in JSON', async () => {
