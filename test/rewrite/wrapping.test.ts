@@ -169,6 +169,47 @@ describe('compressed streams', () => {
   });
 });
 
+describe('of containers in one another, what was asked for stands alone', () => {
+  const twice = gzipSync(gzipSync(GUEST));
+
+  test.each([
+    { compress: 'gzip' },
+    { container: 'raw' },
+    { container: 'raw', compress: 'gzip' },
+  ] as const)('compression, by %j', async (edits) => {
+    const { bytes, result } = await rewritten(twice, edits);
+    expect(gunzipSync(bytes).equals(GUEST)).toBe(true);
+    expect(result.identical).toBe(false);
+    expect(result.wrapping.after).toEqual({ container: 'raw', format: 'gzip' });
+    expect(result.warnings.map(({ code }) => code)).toEqual(['W_CONTAINER']);
+    // Once it does, there is nothing to do.
+    const again = await rewritten(bytes, edits);
+    expect(again.bytes.equals(bytes)).toBe(true);
+    expect(again.result).toMatchObject({ identical: true, warnings: [] });
+  });
+
+  test.each([
+    ['none', { container: 'libvirt' }],
+    ['none', { compress: 'none' }],
+    ['xz', { container: 'libvirt', compress: 'xz' }],
+    ['xz', { compress: 'xz' }],
+  ] as const)('an image of format %s, by %j', async (format, edits) => {
+    const inner = await image(GUEST, { compress: format });
+    const { bytes, result } = await rewritten(gzipSync(inner.bytes), edits);
+    expect(result.identical).toBe(false);
+    const start = 92 + inner.bytes.readUInt32LE(20);
+    expect(bytes.subarray(0, start).equals(inner.bytes.subarray(0, start))).toBe(true);
+    expect(unpacked(format, bytes.subarray(start)).equals(GUEST)).toBe(true);
+    expect((await rewritten(inner.bytes, edits)).result.identical).toBe(true);
+  });
+
+  test('without being asked they stay as they are', async () => {
+    const { bytes, result } = await rewritten(twice);
+    expect(bytes.equals(twice)).toBe(true);
+    expect(result).toMatchObject({ identical: true, warnings: [] });
+  });
+});
+
 describe('what stands in front', () => {
   const front = Buffer.alloc(1000, 0x77);
   const file = Buffer.concat([front, GUEST]);
