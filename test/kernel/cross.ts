@@ -19,6 +19,7 @@ interface Target {
   readonly defines: readonly string[];
   readonly cflags_cc: readonly string[];
 }
+type Conditional = [condition: string, yes: Partial<Target>, no?: Partial<Target>];
 
 const require = createRequire(import.meta.url);
 const NATIVE = fileURLToPath(new URL('../../native', import.meta.url));
@@ -28,25 +29,27 @@ const VM = fileURLToPath(new URL('vm', import.meta.url));
 export async function compileAddons(signal?: AbortSignal): Promise<Addons> {
   const { sources, defines, cflags_cc } = await nativeTarget();
   const options = [...cflags_cc, ...defines.map((define) => `-D${define}`)];
-  const vm = (await readdir(VM)).filter((name) => name.endsWith('.cc')).sort();
-  return {
-    native: await compile('native', NATIVE, sources, options, signal),
-    vm: await compile('vm', VM, vm, options, signal),
-  };
+  const ofVm = (await readdir(VM)).filter((name) => name.endsWith('.cc')).sort();
+  const [native, vm] = await Promise.all([
+    compile('native', NATIVE, sources, options, signal),
+    compile('vm', VM, ofVm, options, signal),
+  ]);
+  return { native, vm };
 }
 
+/** The list of sources and the options are not repeated here. The file is JSON so far. */
 async function nativeTarget(): Promise<Target> {
   const gyp = JSON.parse(await readFile(join(NATIVE, 'binding.gyp'), 'utf8'));
-  const target = gyp.targets[0];
-  // What a condition adds would be missed here.
-  for (const [condition, yes, no] of target.conditions ?? []) {
-    for (const part of [yes, no]) {
-      if (part?.sources !== undefined || part?.defines !== undefined) {
-        throw new Error(`binding.gyp: sources or defines under the condition ${condition}`);
-      }
+  const [target] = gyp.targets as [Target & { conditions?: readonly Conditional[] }];
+  const parts: Partial<Target>[] = [target];
+  for (const [condition, yes, no = {}] of target.conditions ?? []) {
+    if (/^OS\s*==\s*["']linux["']$/.test(condition)) parts.push(yes);
+    else if ([yes, no].some((part) => part.sources !== undefined || part.defines !== undefined)) {
+      throw new Error(`binding.gyp: not known whether ${condition} holds for linux-ppc64`);
     }
   }
-  return target;
+  const all = (key: keyof Target): string[] => parts.flatMap((part) => part[key] ?? []);
+  return { sources: all('sources'), defines: all('defines'), cflags_cc: all('cflags_cc') };
 }
 
 async function compile(

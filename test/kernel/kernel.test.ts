@@ -46,7 +46,7 @@ describe('a program on a real kernel', { timeout: TIMEOUT }, () => {
 
   test('gets arguments, flags and files, and its output and status come out', async (context) => {
     needsMachine(context);
-    const snapshot = fixture('qemu/slof-7.2.mig.gz');
+    const snapshot = fixture('containers/libvirt-gzip.save.gz');
     const run = await runOnKernel(POWER9, program('echo'), {
       args: ['3', "it's", '$HOME'],
       nodeFlags: ['--expose-gc'],
