@@ -96,6 +96,14 @@ test('the example of docs/embedding.md compiles and works', async () => {
 
   const file = scratchFile('h8.htab', load(fixture('kvm/h8-guest.htab.gz')));
   expect((await example.boltedEntries(file)).length).toBe(16392);
+
+  const { SoftwareHtab } = await import('spapr-htab');
+  const vm = new SoftwareHtab({ order: 22 });
+  expect(await example.loadHpt(file, vm.open({ write: true }), signal)).toMatch(/^\d+ entries$/);
+  const saved = scratchFile('saved.section');
+  expect(await example.saveHpt(vm.open(), saved, signal)).toBe(22);
+  vm.running = true;
+  expect(await example.loadHpt(saved, vm.open({ write: true }), signal)).toMatch(/stopped first/);
 });
 
 test('the table of docs/archive.md is what a plain reader of the format makes of it', async () => {
