@@ -3,9 +3,9 @@ import { type DoctorReport, doctor } from '../index.js';
 import { borderless, printable } from './text.js';
 
 /** `spapr-htab doctor`. */
-export async function runDoctor({ json }: { readonly json?: boolean }): Promise<void> {
-  const report = await doctor();
-  if (json) process.stdout.write(`${JSON.stringify(report)}\n`);
+export async function runDoctor(args: { readonly json?: boolean }, version: string): Promise<void> {
+  const report = { version, ...(await doctor()) };
+  if (args.json) process.stdout.write(`${JSON.stringify(report)}\n`);
   else process.stdout.write(`${text(report)}\n`);
 }
 
@@ -14,10 +14,11 @@ function addonText({ path, reason }: DoctorReport['addon']): string {
   return `not loaded${path === undefined ? '' : ` from ${path}`}: ${reason}`;
 }
 
-function text(report: DoctorReport): string {
-  const { platform, arch, endianness, kernel, node, addon, htabFd, programs } = report;
+function text(report: DoctorReport & { readonly version: string }): string {
+  const { version, platform, arch, endianness, kernel, node, addon, htabFd, programs } = report;
   const table = new Table(borderless());
   table.push(
+    ['spapr-htab', version],
     ['system', `${platform} ${kernel}, ${arch}, ${endianness}-endian`],
     ['Node', node],
     ['addon', addonText(addon)],

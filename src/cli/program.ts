@@ -281,7 +281,7 @@ export function program(signal: AbortSignal): Command {
     .addOption(json)
     .action(async (options: { json?: boolean }) => {
       const { runDoctor } = await import('./doctor.js');
-      await runDoctor(options);
+      await runDoctor(options, version);
     });
   return root;
 }
