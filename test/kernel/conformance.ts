@@ -41,9 +41,10 @@ async function main(host: Host, first: number, count: number, length: number): P
 }
 
 async function outcome(id: string, run: () => Promise<void>): Promise<CheckResult> {
+  const began = performance.now();
   try {
     await run();
-    return { id, outcome: 'passed' };
+    return { id, outcome: 'passed', seconds: (performance.now() - began) / 1000 };
   } catch (error) {
     const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
     return { id, outcome: 'failed', reason };

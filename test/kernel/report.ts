@@ -8,6 +8,7 @@ export interface CheckResult {
   readonly id: string;
   readonly outcome: 'passed' | 'failed' | 'not applicable';
   readonly reason?: string;
+  readonly seconds?: number;
 }
 
 /** Answers of a kernel to a sequence of random operations; see fd-conformance/random.ts. */
