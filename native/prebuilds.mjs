@@ -1,10 +1,12 @@
 // Builds the addon for every platform that it is shipped for, into native/prebuilds, where
 // node-gyp-build looks for it: as far as compilers are installed, and says which are not. Needs Linux
 // with glibc; says what it did on the standard error, since npm's own answers go to the other.
+// `--out DIR ARCH...`: into DIR/prebuilds, and for these only.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 import { copySources, headers, native } from './sources.mjs';
 
 /** `arch` as Node names it: ppc64 is little-endian here. `loader`: that of glibc, by its soname. */
@@ -22,6 +24,11 @@ const TARGETS = [
 const NEWEST = { GLIBC: '2.28', GLIBCXX: '3.4.21', CXXABI: '1.3.9', GCC: '4.3.0' };
 
 const require = createRequire(import.meta.url);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { out: { type: 'string', default: native } },
+});
+const out = resolve(values.out);
 
 function run(command, args, options = {}) {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
@@ -45,7 +52,7 @@ function build({ arch, triplet, loader }, compiler) {
     copySources(folder);
     const strip = compiler === 'g++' ? 'strip' : `${triplet}-strip`;
     const args = ['--napi', '--target', process.versions.node, '--name', 'spapr-htab'];
-    args.push('--platform', 'linux', '--arch', arch, '--tag-libc', '--out', native);
+    args.push('--platform', 'linux', '--arch', arch, '--tag-libc', '--out', out);
     args.push('--strip', '--strip-bin', strip);
     run(process.execPath, [join(require.resolve('prebuildify'), '..', 'bin.js'), ...args], {
       cwd: folder,
@@ -62,7 +69,7 @@ function build({ arch, triplet, loader }, compiler) {
   } finally {
     rmSync(folder, { recursive: true });
   }
-  return join(native, 'prebuilds', `linux-${arch}`, 'spapr-htab.glibc.node');
+  return join(out, 'prebuilds', `linux-${arch}`, 'spapr-htab.glibc.node');
 }
 
 const isNewer = (version, than) =>
@@ -82,9 +89,10 @@ if (process.platform !== 'linux' || !process.report.getReport().header.glibcVers
   throw new Error('prebuilt addons are made on Linux with glibc');
 }
 for (const target of TARGETS) {
+  if (positionals.length > 0 && !positionals.includes(target.arch)) continue;
   const name = `linux-${target.arch}`;
   // What was built before must not be taken for what cannot be built now.
-  rmSync(join(native, 'prebuilds', name), { recursive: true, force: true });
+  rmSync(join(out, 'prebuilds', name), { recursive: true, force: true });
   const compiler = compilerOf(target);
   if (compiler === undefined) {
     console.error(`${name}: NOT BUILT: no ${target.triplet}-g++ (g++-${target.triplet})`);

@@ -54,7 +54,7 @@ export async function fillShare(share: string, job: Job, addons: Addons): Promis
       const folder = join('node_modules', name);
       return [join(ROOT, folder), join(place, folder)] as const;
     }),
-    [addons.native, join(place, 'native/prebuilds/linux-ppc64/spapr-htab.node')],
+    [addons.native, join(place, 'native/prebuilds/linux-ppc64/spapr-htab.glibc.node')],
     [addons.vm, join(share, 'vm.node')],
   ] as const;
   for (const [from, to] of copies) await cp(from, to, { recursive: true });
