@@ -244,7 +244,7 @@ describe.each(ELEMENTS)('section elements $file', (item) => {
 });
 
 describe('what the real kernel gives', () => {
-  const guests = ['h8-guest', 'l9dis-guest'];
+  const guests = ['h8-guest', 'l9dis-guest', 'p8-guest', 'p9-guest'];
   const decode = (item: Fixture) =>
     decodeKernel(new ByteReader(new BufferSource(load(item))), {
       byteOrder: 'little',

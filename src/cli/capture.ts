@@ -41,6 +41,10 @@ export async function runCapture(args: CaptureArguments, signal: AbortSignal): P
   const output = toStdout ? standardOutput() : args.output;
   const { to, order, passes, untilQuiet, boltedOnly, partial, markParts, force } = args;
   await using fd = await fdOf(args);
+  if (args.pid !== undefined && !args.json) {
+    const lacks = `what is read now, process ${args.pid} will not get: a QEMU that migrates loses it`;
+    process.stderr.write(`warning: ${lacks}\n`);
+  }
   const progress = new Progress();
   let done: CaptureResult;
   try {

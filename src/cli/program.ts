@@ -64,7 +64,10 @@ const fd = new Option(
   'an HTAB fd that the command inherited; with --pid, one of that process',
 );
 fd.argParser(integer(0));
-const pid = new Option('--pid <pid>', 'the HTAB fd that this process has open');
+const pid = new Option(
+  '--pid <pid>',
+  'the HTAB fd that this process has open; what is read from it, that process will lack',
+);
 pid.argParser(integer(1));
 const json = new Option('--json', 'print JSON, errors included');
 

@@ -49,8 +49,11 @@ export interface ProcessFdOptions {
 
 /**
  * Duplicates an HTAB fd that another process has open (pidfd_getfd(2), Linux 5.6), as QEMU has one
- * while it saves or loads a guest. Needs the right to trace that process. Position and "modified"
- * marks are shared: what is read here, the other process does not get.
+ * while it saves or loads a guest. Needs the right to trace that process.
+ *
+ * Position and "modified" marks are shared: what is read here, the other process does not get. A
+ * QEMU whose fd is read while it migrates completes without an error, and its stream lacks those
+ * entries; use this on processes that hold an fd for you.
  * @throws IoError `E_NO_HTAB_FD` when it has none, `E_HTAB_FD`; UsageError `E_NOT_HTAB_FD`, and
  *   `E_USAGE` when it has several; UnsupportedError `E_NATIVE`
  */

@@ -66,6 +66,19 @@ async function inputs(paths: readonly string[]): Promise<(string | Uint8Array)[]
   return [compiler, ...versions(), ...paths.map((path) => basename(path)), ...contents];
 }
 
+/** Cross-compiles a C program's single file to a shared library, with the headers of the system. */
+export async function compileLibrary(source: URL, signal?: AbortSignal): Promise<string> {
+  const path = fileURLToPath(source);
+  const name = `${basename(path, '.c')}.so`;
+  const compiler = await execute('powerpc64le-linux-gnu-gcc', ['--version']);
+  const args = ['-shared', '-fPIC', '-O2', '-std=c11', '-Wall', '-Wextra', '-Werror'];
+  const madeFrom = [compiler, JSON.stringify(args), await readFile(path)];
+  const made = await cached(`library-${name}`, madeFrom, async (output) => {
+    await execute('powerpc64le-linux-gnu-gcc', [...args, path, '-o', join(output, name)], signal);
+  });
+  return join(made, name);
+}
+
 /** Sources and their headers; not what node-gyp has built there. */
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true });

@@ -53,6 +53,8 @@ export interface KernelRun {
   readonly bootSeconds: number;
   /** What the kernel and init have said. */
   readonly console: string;
+  /** What it ran on, e.g. `Linux 6.1.0-50-powerpc64le (Debian 6.1.176-1), nodejs 18.20.4+dfsg-1~deb12u2`. */
+  readonly release: string;
 }
 
 const CONSOLE = 'console.log';
@@ -120,6 +122,7 @@ export async function runOnKernel(
       seconds: took,
       bootSeconds: Number(boot),
       console,
+      release: image.release,
     };
   } finally {
     await rm(work, { recursive: true, force: true });

@@ -11,6 +11,7 @@ const PACKAGES = {
   dpkg: 'dpkg',
   mke2fs: 'e2fsprogs',
   'qemu-system-ppc64': 'qemu-system-ppc',
+  'powerpc64le-linux-gnu-gcc': 'gcc-powerpc64le-linux-gnu',
   'powerpc64le-linux-gnu-g++': 'g++-powerpc64le-linux-gnu',
 } as const;
 
