@@ -1,23 +1,20 @@
 import { release } from 'node:os';
-import { AtomicFile } from './bytes/output.js';
 import { ByteReader, type OperationOptions } from './bytes/reader.js';
 import { IterableSource } from './bytes/source.js';
 import { spool } from './container/spool.js';
-import type { ConvertOutput } from './convert.js';
 import { UnsupportedError, UsageError } from './errors.js';
 import type { HtabFd, PassesOptions } from './fd/htab-fd.js';
-import { type EncodeOptions, encodeHpt } from './formats/encode.js';
-import { formatOfPath, HPT_FORMATS, type HptFormat } from './formats/format.js';
+import type { EncodeOptions } from './formats/encode.js';
+import type { HptFormat } from './formats/format.js';
 import type { ByteOrder } from './htab/block.js';
 import { boltedOnly } from './htab/bolted.js';
 import { Coverage } from './htab/coverage.js';
-import { writeImage } from './htab/image.js';
 import type { HtabItem, HtabItems } from './htab/items.js';
 import { decodeKernel, encodeKernel } from './htab/kernel.js';
 import { slotsOfOrder } from './htab/order.js';
 import { orderRequired } from './htab/table.js';
-import { Tally } from './htab/tally.js';
 import type { InputWarning } from './input.js';
+import { formatFor, type HptOutput, withOutput } from './output.js';
 
 export interface CaptureOptions extends OperationOptions, Pick<EncodeOptions, 'markParts'> {
   /** Output format. Default: by the extension of the output's path. */
@@ -36,6 +33,8 @@ export interface CaptureOptions extends OperationOptions, Pick<EncodeOptions, 'm
   readonly partial?: boolean | undefined;
   /** Bytes that a read asks for; see PassOptions. */
   readonly bufferBytes?: number | undefined;
+  /** Largest temporary copy, in bytes; see {@link capture}. Default 64 GiB. */
+  readonly spoolLimit?: number | undefined;
   /** Replace an output file that exists. Default false. */
   readonly force?: boolean | undefined;
 }
@@ -65,42 +64,23 @@ export interface CaptureResult {
  */
 export async function capture(
   fd: HtabFd,
-  output: ConvertOutput,
+  output: HptOutput,
   options: CaptureOptions = {},
 ): Promise<CaptureResult> {
-  const to = options.to ?? (typeof output === 'string' ? formatOfPath(output) : undefined);
-  if (to === undefined) {
-    throw new UsageError(
-      'E_USAGE',
-      `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
-    );
-  }
+  const to = formatFor(output, options.to);
   const reading = new Reading(fd, options);
-  const tally = new Tally();
-  if (typeof output === 'string') {
-    await using file = await AtomicFile.create(output, { force: options.force });
-    await withItems(reading, to, options, async (items) => {
-      if (to === 'image') {
-        await writeImage(tally.count(items), file, options.order);
-        tally.bytes = tally.order === undefined ? 0 : 2 ** tally.order;
-      } else {
-        for await (const bytes of encode(tally.count(items), to, fd, options)) {
-          await file.append(bytes);
-        }
-        tally.bytes = file.position;
-      }
-    });
-    await file.commit();
-  } else if (to === 'image') {
-    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
-  } else {
-    await withItems(reading, to, options, async (items) => {
-      for await (const bytes of encode(tally.count(items), to, fd, options)) {
-        await output.write(bytes);
-        tally.bytes += bytes.length;
-      }
-    });
-  }
+  const { byteOrder, backend } = fd.descriptor;
+  const host = backend === 'native' ? { kernel: release() } : null;
+  const tally = await withOutput(output, to, options.force, (write) =>
+    withItems(reading, to, options, (items) =>
+      write(items, {
+        byteOrder: options.outputByteOrder ?? byteOrder,
+        markParts: options.markParts,
+        order: options.order,
+        origin: { source: { kind: 'htab-fd' }, byteOrder, host },
+      }),
+    ),
+  );
   const warnings: InputWarning[] = [];
   if (to === 'kernel' && reading.passes > 1 && !options.markParts) {
     const message = `the kernel's framing has no parts: ${reading.passes} passes became one; --mark-parts keeps them`;
@@ -111,18 +91,18 @@ export async function capture(
 }
 
 /** Hands over the items, beginning with their order where the format needs it. */
-async function withItems(
+async function withItems<T>(
   reading: Reading,
   to: HptFormat,
   options: CaptureOptions,
-  use: (items: HtabItems) => Promise<void>,
-): Promise<void> {
+  use: (items: HtabItems) => Promise<T>,
+): Promise<T> {
   if (to === 'kernel' || options.order !== undefined) return use(reading.items());
-  const { signal } = options;
+  const { signal, spoolLimit: limit } = options;
   const byteOrder = 'little';
   // The same parts come back: a block of nothing ends each.
   const blocks = encodeKernel(reading.items(), { byteOrder, markParts: true });
-  const copy = await spool(new IterableSource(blocks, 'the HTAB fd'), { signal });
+  const copy = await spool(new IterableSource(blocks, 'the HTAB fd'), { signal, limit });
   try {
     if (reading.order === undefined) throw orderRequired();
     const reader = new ByteReader(copy, { signal });
@@ -130,21 +110,6 @@ async function withItems(
   } finally {
     await copy.close();
   }
-}
-
-function encode(
-  items: HtabItems,
-  to: Exclude<HptFormat, 'image'>,
-  fd: HtabFd,
-  options: CaptureOptions,
-): AsyncIterable<Uint8Array> {
-  const { byteOrder, backend } = fd.descriptor;
-  const host = backend === 'native' ? { kernel: release() } : null;
-  return encodeHpt(items, to, {
-    byteOrder: options.outputByteOrder ?? byteOrder,
-    markParts: options.markParts,
-    origin: { source: { kind: 'htab-fd' }, byteOrder, host },
-  });
 }
 
 /** Passes of an fd as items, checked on their way. */

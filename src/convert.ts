@@ -1,14 +1,13 @@
-import { type AtomicFile, AtomicFile as AtomicOutput } from './bytes/output.js';
+import type { ArchiveOrigin } from './archive/encode.js';
 import type { ByteSource } from './bytes/source.js';
-import { UsageError } from './errors.js';
-import { type EncodeOptions, encodeHpt } from './formats/encode.js';
-import { formatOfPath, HPT_FORMATS, type HptFormat, type InputFormat } from './formats/format.js';
+import type { EncodeOptions } from './formats/encode.js';
+import type { HptFormat, InputFormat } from './formats/format.js';
 import { boltedOnly } from './htab/bolted.js';
 import { canonical } from './htab/canonical.js';
-import { writeImage } from './htab/image.js';
 import type { HtabItems } from './htab/items.js';
-import { Tally } from './htab/tally.js';
+import type { Tally } from './htab/tally.js';
 import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
+import { formatFor, type HptOutput, withOutput } from './output.js';
 
 export interface ConvertOptions extends OpenOptions, Pick<EncodeOptions, 'markParts'> {
   /** Output format. Default: by the extension of the output's path. */
@@ -39,8 +38,8 @@ export interface ConvertResult {
   readonly warnings: readonly InputWarning[];
 }
 
-/** Where converted bytes go: a path (written atomically, mode 0600), or anything that takes them. */
-export type ConvertOutput = string | { write(bytes: Uint8Array): Promise<void> };
+/** Where converted bytes go; see {@link HptOutput}. */
+export type ConvertOutput = HptOutput;
 
 /**
  * Converts the HPT of a snapshot or of an HPT file into an HPT file. Without `canonical`, blocks
@@ -53,69 +52,27 @@ export async function convert(
   output: ConvertOutput,
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
-  const to = options.to ?? (typeof output === 'string' ? formatOfPath(output) : undefined);
-  if (to === undefined) {
-    throw new UsageError(
-      'E_USAGE',
-      `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
-    );
-  }
-  if (typeof output === 'string') {
-    // First, so that a file that exists is refused before anything is read or copied.
-    await using file = await AtomicOutput.create(output, { force: options.force });
+  const to = formatFor(output, options.to);
+  return withOutput(output, to, options.force, async (write) => {
     await using hpt = await openHpt(input, options);
-    const tally = await write(hpt, file, to, options);
-    await file.commit();
+    const tally = await write(transformed(hpt, to, options), {
+      byteOrder: options.outputByteOrder,
+      markParts: options.markParts,
+      order: options.order,
+      origin: () => originOf(hpt),
+    });
     return result(hpt, to, tally, options.markParts);
-  }
-  await using hpt = await openHpt(input, options);
-  if (to === 'image') {
-    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
-  }
-  const tally = new Tally();
-  for await (const bytes of encoded(hpt, to, tally, options)) {
-    await output.write(bytes);
-    tally.bytes += bytes.length;
-  }
-  return result(hpt, to, tally, options.markParts);
-}
-
-async function write(
-  hpt: HptInput,
-  file: AtomicFile,
-  to: HptFormat,
-  options: ConvertOptions,
-): Promise<Tally> {
-  const tally = new Tally();
-  if (to === 'image') {
-    await writeImage(tally.count(transformed(hpt, to, options)), file, options.order);
-    tally.bytes = tally.order === undefined ? 0 : 2 ** tally.order;
-    return tally;
-  }
-  for await (const bytes of encoded(hpt, to, tally, options)) await file.append(bytes);
-  tally.bytes = file.position;
-  return tally;
-}
-
-function encoded(
-  hpt: HptInput,
-  to: Exclude<HptFormat, 'image'>,
-  tally: Tally,
-  options: ConvertOptions,
-): AsyncIterable<Uint8Array> {
-  return encodeHpt(tally.count(transformed(hpt, to, options)), to, {
-    byteOrder: options.outputByteOrder,
-    markParts: options.markParts,
-    origin: () => {
-      // An archive of an archive says where the table came from in the first place.
-      if (hpt.archiveHeader !== undefined) {
-        const { source, byteOrder, host } = hpt.archiveHeader;
-        return { source, byteOrder, host };
-      }
-      const source = { kind: hpt.format, ...(hpt.machine && { machine: hpt.machine }) };
-      return { source, byteOrder: hpt.byteOrder ?? null, host: null };
-    },
   });
+}
+
+function originOf(hpt: HptInput): ArchiveOrigin {
+  // An archive of an archive says where the table came from in the first place.
+  if (hpt.archiveHeader !== undefined) {
+    const { source, byteOrder, host } = hpt.archiveHeader;
+    return { source, byteOrder, host };
+  }
+  const source = { kind: hpt.format, ...(hpt.machine && { machine: hpt.machine }) };
+  return { source, byteOrder: hpt.byteOrder ?? null, host: null };
 }
 
 function transformed(hpt: HptInput, to: HptFormat, options: ConvertOptions): HtabItems {

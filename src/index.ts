@@ -182,6 +182,7 @@ export {
   readRam,
 } from './memory/read-ram.js';
 export { decodeXbzrle } from './memory/xbzrle.js';
+export type { HptOutput } from './output.js';
 export type { FieldDescription, StateDescription } from './qevm/description.js';
 export type {
   Configuration,

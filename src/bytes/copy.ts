@@ -1,4 +1,4 @@
-import { getSystemErrorName } from 'node:util';
+import { errnoName } from '../addon/errno.js';
 import { type Addon, type CopiedRange, loadAddon } from '../addon/load.js';
 import { FormatError, ioError, throwIfAborted, UsageError } from '../errors.js';
 import type { LentHandle } from './lend.js';
@@ -117,7 +117,7 @@ async function lendBoth(
 }
 
 function failure({ errno, reading }: CopiedRange, source: ByteSource, target: CopyTarget): Error {
-  const code = getSystemErrorName(-errno);
+  const code = errnoName(errno);
   const cause = Object.assign(new Error(code), { code, errno: -errno, syscall: 'copy' });
   return reading ? ioError(cause, 'read', source.name) : ioError(cause, 'write', target.path);
 }

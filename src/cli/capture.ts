@@ -22,7 +22,15 @@ export interface CaptureArguments
   extends FdArguments,
     Pick<
       CaptureOptions,
-      'to' | 'order' | 'passes' | 'untilQuiet' | 'boltedOnly' | 'partial' | 'markParts' | 'force'
+      | 'to'
+      | 'order'
+      | 'passes'
+      | 'untilQuiet'
+      | 'boltedOnly'
+      | 'partial'
+      | 'markParts'
+      | 'force'
+      | 'spoolLimit'
     > {
   readonly output: string;
   readonly endian?: 'little' | 'big';
@@ -40,6 +48,7 @@ export async function runCapture(args: CaptureArguments, signal: AbortSignal): P
   const toStdout = args.output === '-';
   const output = toStdout ? standardOutput() : args.output;
   const { to, order, passes, untilQuiet, boltedOnly, partial, markParts, force } = args;
+  const { spoolLimit } = args;
   await using fd = await fdOf(args);
   if (args.pid !== undefined && !args.json) {
     const lacks = `what is read now, process ${args.pid} will not get: a QEMU that migrates loses it`;
@@ -49,7 +58,7 @@ export async function runCapture(args: CaptureArguments, signal: AbortSignal): P
   let done: CaptureResult;
   try {
     done = await capture(fd, output, {
-      ...{ to, order, passes, untilQuiet, boltedOnly, partial, markParts, force },
+      ...{ to, order, passes, untilQuiet, boltedOnly, partial, markParts, force, spoolLimit },
       outputByteOrder: args.endian,
       signal,
       onProgress: (at) => progress.update(at.position, at.total),

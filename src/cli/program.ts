@@ -244,7 +244,11 @@ export function program(signal: AbortSignal): Command {
         "byte order of kernel blocks that are written (default: the host's)",
       ).choices(ENDIAN),
     )
-    .addOption(order)
+    .addOption(
+      new Option('--order <n>', 'order of the table (default: told by its first pass)').argParser(
+        integer(0),
+      ),
+    )
     .addOption(boltedOnly)
     .addOption(
       new Option(
@@ -256,6 +260,7 @@ export function program(signal: AbortSignal): Command {
     .option('--partial', 'take what the fd gives, even if it is not the whole table')
     .addOption(markParts)
     .addOption(force)
+    .addOption(spoolLimit)
     .addOption(json)
     .action(async (options: CaptureArguments) => {
       const { runCapture } = await import('./capture.js');

@@ -6,6 +6,7 @@ import { MIN_ORDER, slotsOfOrder } from '../htab/order.js';
 import { noHpt } from '../htab/table.js';
 import { type HtabDescriptor, MIN_READ_BYTES } from './descriptor.js';
 import { blocksOf, HtabPass, type ReadBlocks } from './pass.js';
+import { wholeBlocks } from './pieces.js';
 import { type Applied, writeRefused } from './write-error.js';
 
 /** How many bytes a read asks for: two of the largest block. More is not faster on a real kernel. */
@@ -81,6 +82,7 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     const { max = Number.POSITIVE_INFINITY, untilQuiet = false } = options;
     for (let count = 0; count < max; count++) {
       const pass = this.pass(options);
+      this.#mustBeFree();
       // Whether it is quiet, its first read tells.
       if (this.#held === undefined) this.#held = await this.#read(options);
       if (this.#held === undefined) {
@@ -109,16 +111,16 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     bufferBytes: number,
     options: PassOptions,
   ): AsyncGenerator<BlockBatch> {
-    if (this.#busy) throw new UsageError('E_USAGE', 'another pass of this fd is being read');
+    this.#mustBeFree();
     // One that has ended has no more.
     if (pass.number !== this.#pass) return;
     this.#busy = true;
     try {
-      for (let first = pass.blocks === 0; ; first = false) {
+      for (;;) {
         const read = this.#held ?? (await this.#read({ ...options, bufferBytes }));
         this.#held = undefined;
         // The kernel begins again at slot 0, without a word, once it came to the end of the table.
-        const again = !first && read !== undefined && read.first < this.#next;
+        const again = read !== undefined && read.first < this.#next;
         if (again) this.#held = read;
         if (again || read === undefined) {
           this.#endPass();
@@ -131,6 +133,10 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     } finally {
       this.#busy = false;
     }
+  }
+
+  #mustBeFree(): void {
+    if (this.#busy) throw new UsageError('E_USAGE', 'another pass of this fd is being read');
   }
 
   #endPass(): void {
@@ -205,22 +211,24 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     this.#mustBe('write');
     const { descriptor } = this;
     const bytes = batch.encode(descriptor.byteOrder);
-    for (const piece of pieces(bytes, descriptor.byteOrder)) {
+    let offset = batch.offset;
+    for (const piece of wholeBlocks(bytes, descriptor.byteOrder, WRITE_BYTES)) {
       throwIfAborted(options.signal);
-      const written = await descriptor.writeBlocks(piece.bytes);
-      const taken = blocksOf(piece.bytes.subarray(0, written.bytes), descriptor.byteOrder, 0);
+      const written = await descriptor.writeBlocks(piece);
+      const taken = blocksOf(piece.subarray(0, written.bytes), descriptor.byteOrder, 0);
       applied.blocks += taken.blocks;
       applied.valid += taken.valid;
       applied.invalid += taken.invalid;
       applied.bytes += taken.bytes;
       options.onProgress?.({ position: applied.bytes, total: undefined });
       if (written.errno !== undefined) {
-        const refused = piece.bytes.subarray(written.bytes);
-        const offset = batch.offset + piece.offset + written.bytes;
-        for (const block of new BlockBatch(refused, descriptor.byteOrder, 1, offset)) {
-          throw writeRefused(written.errno, block, { ...applied }, offset);
+        const refused = piece.subarray(written.bytes);
+        const at = offset + written.bytes;
+        for (const block of new BlockBatch(refused, descriptor.byteOrder, 1, at)) {
+          throw writeRefused(written.errno, block, { ...applied }, at);
         }
       }
+      offset += piece.length;
     }
   }
 
@@ -244,19 +252,3 @@ type HtabItemsGenerator = AsyncGenerator<HtabItem>;
 type Counts = { -readonly [K in keyof Applied]: Applied[K] };
 
 async function* nothing(): AsyncGenerator<BlockBatch> {}
-
-/** Cuts bytes into pieces of whole blocks of about the size after which the signal is looked at. */
-function* pieces(
-  bytes: Uint8Array,
-  byteOrder: HtabDescriptor['byteOrder'],
-): Generator<{ bytes: Uint8Array; offset: number }> {
-  let from = 0;
-  let at = 0;
-  for (const block of new BlockBatch(bytes, byteOrder, 0, 0)) {
-    at = block.entries.byteOffset + block.entries.length - bytes.byteOffset;
-    if (at - from < WRITE_BYTES) continue;
-    yield { bytes: bytes.subarray(from, at), offset: from };
-    from = at;
-  }
-  if (at > from) yield { bytes: bytes.subarray(from, at), offset: from };
-}

@@ -1,14 +1,10 @@
 import { endianness } from 'node:os';
-import { getSystemErrorName } from 'node:util';
-import type { NativeFile } from '../addon/load.js';
-import { IoError } from '../errors.js';
+import { errnoName } from '../addon/errno.js';
+import { NATIVE_MAX_BYTES, type NativeFile } from '../addon/load.js';
+import { IoError, UsageError } from '../errors.js';
 import type { ByteOrder } from '../htab/block.js';
 import { type BlocksWritten, type HtabDescriptor, htabFdError } from './descriptor.js';
-
-/** The name of an errno, as of errno(3). */
-export function errnoName(errno: number): string {
-  return getSystemErrorName(-errno);
-}
+import { checkLength, wholeBlocks } from './pieces.js';
 
 /** A descriptor of the operating system. Calls are made on threads of the pool, one at a time. */
 export class NativeDescriptor implements HtabDescriptor {
@@ -23,8 +19,10 @@ export class NativeDescriptor implements HtabDescriptor {
     this.#file = file;
   }
 
+  /** At most 16 MiB come, whatever is asked for. */
   async read(length: number): Promise<Uint8Array> {
-    const { bytes, errno } = await this.#call((file) => file.read(length));
+    const most = Math.min(checkLength(length), NATIVE_MAX_BYTES);
+    const { bytes, errno } = await this.#call((file) => file.read(most));
     if (errno !== 0) {
       const name = errnoName(errno);
       const words = name === 'EBADF' ? 'it was opened for writing' : name;
@@ -33,16 +31,27 @@ export class NativeDescriptor implements HtabDescriptor {
     return bytes;
   }
 
+  /** @throws UsageError `E_USAGE` for more than 16 MiB */
   async write(bytes: Uint8Array): Promise<number> {
+    if (bytes.length > NATIVE_MAX_BYTES) {
+      throw new UsageError('E_USAGE', 'one write takes 16 MiB at most', {
+        actual: `${bytes.length} bytes`,
+      });
+    }
     const { count, errno } = await this.#call((file) => file.write(bytes));
     if (errno !== 0) throw htabFdError('write the HTAB fd', errnoName(errno), errnoName(errno));
     return count;
   }
 
   async writeBlocks(bytes: Uint8Array): Promise<BlocksWritten> {
-    const written = await this.#call((file) => file.writeBlocks(bytes));
-    const errno = written.errno === 0 ? undefined : errnoName(written.errno);
-    return { blocks: written.blocks, bytes: written.bytes, errno };
+    let done: BlocksWritten = { blocks: 0, bytes: 0, errno: undefined };
+    for (const piece of wholeBlocks(bytes, this.byteOrder, NATIVE_MAX_BYTES)) {
+      const written = await this.#call((file) => file.writeBlocks(piece));
+      const errno = written.errno === 0 ? undefined : errnoName(written.errno);
+      done = { blocks: done.blocks + written.blocks, bytes: done.bytes + written.bytes, errno };
+      if (errno !== undefined) break;
+    }
+    return done;
   }
 
   #call<T>(call: (file: NativeFile) => Promise<T>): Promise<T> {

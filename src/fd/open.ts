@@ -1,3 +1,4 @@
+import { errnoName } from '../addon/errno.js';
 import { loadAddon, type NativeFile, type NativeHtab, type NativeOpen } from '../addon/load.js';
 import type { OperationOptions } from '../bytes/reader.js';
 import { AbortedError, IoError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js';
@@ -8,7 +9,7 @@ import {
   KVM_GET_HTAB_WRITE,
 } from './descriptor.js';
 import { HtabFd } from './htab-fd.js';
-import { errnoName, NativeDescriptor } from './native-descriptor.js';
+import { NativeDescriptor } from './native-descriptor.js';
 import { htabFdsOf, inspectFd } from './process.js';
 
 const MAX_START = (1n << 64n) - 1n;
@@ -36,10 +37,9 @@ export async function openHtabFd(vmFd: number, options: HtabOpenOptions = {}): P
  * @throws UsageError `E_NOT_HTAB_FD`; UnsupportedError `E_NATIVE`; IoError
  */
 export async function adoptHtabFd(fd: number): Promise<HtabFd> {
-  const htab = native();
-  const { write } = await inspectFd('self', descriptorNumber(fd));
-  const opened = htab.duplicate(fd);
-  return new HtabFd(descriptorOf(opened, `use file descriptor ${fd}`), write);
+  const opened = native().duplicate(descriptorNumber(fd));
+  const what = `file descriptor ${fd}`;
+  return htabFdOf(fileOf(opened, `use ${what}`, { EBADF: 'it is not open' }), what);
 }
 
 export interface ProcessFdOptions {
@@ -65,19 +65,31 @@ export async function htabFdOfProcess(
   if (!Number.isSafeInteger(pid) || pid < 1) {
     throw new UsageError('E_USAGE', `${pid} is no process ID`);
   }
-  const found =
-    options.fd === undefined
-      ? await onlyFdOf(pid)
-      : await inspectFd(pid, descriptorNumber(options.fd));
-  const opened = htab.take(pid, found.fd);
-  const doing = `take file descriptor ${found.fd} of process ${pid}`;
-  return new HtabFd(
-    descriptorOf(opened, doing, { EPERM: 'it may not be traced by this user' }),
-    found.write,
-  );
+  const fd = options.fd === undefined ? await onlyFdOf(pid) : descriptorNumber(options.fd);
+  const words = {
+    EPERM: 'it may not be traced by this user',
+    ESRCH: 'there is no such process',
+    EBADF: 'it is not open there',
+  };
+  const what = `file descriptor ${fd} of process ${pid}`;
+  return htabFdOf(fileOf(htab.take(pid, fd), `take ${what}`, words), what);
 }
 
-async function onlyFdOf(pid: number): Promise<{ fd: number; write: boolean }> {
+/**
+ * What has come here is looked at, not the number that was asked for: that may be another file by now.
+ * Takes the file over.
+ */
+async function htabFdOf(file: NativeFile, what: string): Promise<HtabFd> {
+  try {
+    const { write } = await inspectFd(file.fd, what);
+    return new HtabFd(new NativeDescriptor(file), write);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+async function onlyFdOf(pid: number): Promise<number> {
   const found = await htabFdsOf(pid);
   const [only] = found;
   if (only === undefined) {
@@ -90,7 +102,7 @@ async function onlyFdOf(pid: number): Promise<{ fd: number; write: boolean }> {
     const list = found.map(({ fd, write }) => `${fd} (${write ? 'written' : 'read'})`).join(', ');
     throw new UsageError('E_USAGE', `process ${pid} has several HTAB fds; say which: ${list}`);
   }
-  return only;
+  return only.fd;
 }
 
 /** How long to wait between two looks at a socket, in milliseconds. */
@@ -120,13 +132,7 @@ export async function receiveHtabFd(
       ENOMSG: 'a message came without one',
       EBADMSG: 'several came at once',
     });
-    try {
-      const { write } = await inspectFd('self', file.fd);
-      return new HtabFd(new NativeDescriptor(file), write);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
+    return await htabFdOf(file, `what came from ${path}`);
   } finally {
     socket.close();
   }

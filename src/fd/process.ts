@@ -6,31 +6,31 @@ const LINK = 'anon_inode:kvm-htab';
 /** O_ACCMODE of fcntl(2): O_WRONLY is 1, and the same on every architecture. */
 const ACCESS = 3;
 
-export interface FoundFd {
+interface FoundFd {
   readonly fd: number;
   /** Opened for writing: with KVM_GET_HTAB_WRITE. */
   readonly write: boolean;
 }
 
 /**
- * What kind of fd a number is, by /proc.
- * @param process `self` or a process ID
+ * What kind of fd a number of this process is, by /proc.
+ * @param what it is, for messages
  * @throws UsageError `E_NOT_HTAB_FD` for another kind; IoError
  */
-export async function inspectFd(process: number | 'self', fd: number): Promise<FoundFd> {
+export async function inspectFd(fd: number, what: string): Promise<FoundFd> {
   let link: string;
   try {
-    link = await readlink(`/proc/${process}/fd/${fd}`);
+    link = await readlink(`/proc/self/fd/${fd}`);
   } catch (error) {
-    throw ioError(error, 'look at', `file descriptor ${fd} (/proc/${process}/fd)`);
+    throw ioError(error, 'look at', what);
   }
   if (link !== LINK) {
-    throw new UsageError('E_NOT_HTAB_FD', `file descriptor ${fd} is no HTAB fd`, {
+    throw new UsageError('E_NOT_HTAB_FD', `${what} is no HTAB fd`, {
       expected: LINK,
       actual: link,
     });
   }
-  return { fd, write: await isWritten(process, fd) };
+  return { fd, write: await isWritten('self', fd) };
 }
 
 async function isWritten(process: number | 'self', fd: number): Promise<boolean> {

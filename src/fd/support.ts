@@ -1,4 +1,4 @@
-import { getSystemErrorName } from 'node:util';
+import { errnoName } from '../addon/errno.js';
 import { loadAddon } from '../addon/load.js';
 
 /** Whether this host can give out the HTAB fd of a guest, and if not, what is missing. */
@@ -46,7 +46,7 @@ export function probeHtabFd(): HtabFdSupport {
   }
   const { errno, apiVersion, extension } = addon.probe();
   if (errno !== 0) {
-    const name = getSystemErrorName(-errno);
+    const name = errnoName(errno);
     return name === 'EACCES' || name === 'EPERM'
       ? lacks('kvm-permission', `/dev/kvm may not be opened by this user (${name})`)
       : lacks('kvm', `/dev/kvm cannot be opened (${name}); is kvm-hv loaded?`);

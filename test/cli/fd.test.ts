@@ -13,7 +13,7 @@ const fresh = (name: string): string => `${scratchFile('fd')}-${name}`;
 test.runIf(process.platform === 'linux').each([
   ['no fd is named', [], 2, /say which fd: --fd N or --pid PID \[E_USAGE\]/],
   ['it is something else', ['--fd', '0'], 2, /file descriptor 0 is no HTAB fd.*\[E_NOT_HTAB_FD\]/],
-  ['it is not open', ['--fd', '999'], 1, /file descriptor 999.*\[E_IO\]/],
+  ['it is not open', ['--fd', '999'], 1, /file descriptor 999: it is not open.*\[E_HTAB_FD\]/],
   ['there is no such process', ['--pid', '2147483646'], 1, /process 2147483646.*\[E_IO\]/],
   ['no number is given', ['--fd', 'x'], 2, /whole number/],
   ['passes are none', ['--fd', '0', '--passes', '0'], 2, /whole number from 1/],

@@ -6,6 +6,7 @@ import {
   type HtabPass,
   HtabWriteError,
   type PassesOptions,
+  SoftwareHtab,
 } from '../../src/index.js';
 import { blocks, Scripted } from './scripted.js';
 
@@ -83,6 +84,19 @@ describe('passes', () => {
       } else seen.push(await headers(pass));
     }
     expect(seen).toEqual(['[1 v1 i0]']);
+  });
+
+  test('what changes while a pass is left early is in the next one', async () => {
+    const htab = new SoftwareHtab({ order: 18 });
+    const writer = htab.descriptor({ write: true });
+    const fd = htab.open();
+    for await (const _ of fd.pass()) break;
+    await writer.write(blocks([7, 1, 0]));
+    expect(await all(fd, { max: 2 })).toEqual(['', '[7 v1 i0]']);
+    for await (const _ of fd.pass()) break;
+    await writer.write(blocks([9, 1, 0]));
+    const pass = fd.pass();
+    expect([pass.number, await headers(pass)]).toEqual([3, '[9 v1 i0]']);
   });
 
   test('one reader at a time; a pass that is over stays over', async () => {

@@ -29,7 +29,7 @@ describe.runIf(LINUX)('what is no HTAB fd is refused', () => {
     } finally {
       closeSync(fd);
     }
-    await expect(adoptHtabFd(fd)).rejects.toMatchObject({ code: 'E_IO' });
+    await expect(adoptHtabFd(fd)).rejects.toMatchObject({ code: 'E_HTAB_FD', actual: 'EBADF' });
     expect(descriptors().size).toBe(before);
   });
 
@@ -61,6 +61,21 @@ describe.runIf(LINUX)('what is no HTAB fd is refused', () => {
     await ask('accept()');
     await ask('send("00", [0])');
     await expect(receiving).rejects.toMatchObject({ code: 'E_NOT_HTAB_FD' });
+    expect(descriptors().size).toBe(before);
+  });
+
+  test('several descriptors at once, and a message without one', async () => {
+    const { name, ask } = await startPeer();
+    const before = descriptors().size;
+    const several = receiveHtabFd(name);
+    await ask('accept()');
+    await ask('send("00", [0, 1])');
+    await expect(several).rejects.toMatchObject({ code: 'E_HTAB_FD', actual: 'EBADMSG' });
+    await expect(several).rejects.toThrow(/several came at once/);
+    const none = receiveHtabFd(name);
+    await ask('accept()');
+    await ask('send("00", [])');
+    await expect(none).rejects.toThrow(/a message came without one/);
     expect(descriptors().size).toBe(before);
   });
 

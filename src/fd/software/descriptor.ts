@@ -9,6 +9,7 @@ import {
   KVM_GET_HTAB_BOLTED_ONLY,
   KVM_GET_HTAB_WRITE,
 } from '../descriptor.js';
+import { checkLength } from '../pieces.js';
 import { type ReadContext, readHtab } from './read.js';
 import type { VmState } from './state.js';
 import type { Work } from './turns.js';
@@ -186,11 +187,4 @@ function readFault(): IoError {
 
 function closed(doing: string): IoError {
   return new IoError('E_IO', `cannot ${doing}: it is closed`, { actual: 'EBADF' });
-}
-
-function checkLength(length: number): void {
-  if (Number.isSafeInteger(length) && length >= 0) return;
-  throw new UsageError('E_USAGE', 'a length in bytes is no whole number', {
-    actual: String(length),
-  });
 }

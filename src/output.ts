@@ -1,0 +1,79 @@
+import { AtomicFile } from './bytes/output.js';
+import { UsageError } from './errors.js';
+import { type EncodeOptions, encodeHpt } from './formats/encode.js';
+import { formatOfPath, HPT_FORMATS, type HptFormat } from './formats/format.js';
+import { writeImage } from './htab/image.js';
+import type { HtabItems } from './htab/items.js';
+import { Tally } from './htab/tally.js';
+
+/** Where an HPT goes: a path (written atomically, mode 0600), or anything that takes bytes. */
+export type HptOutput = string | { write(bytes: Uint8Array): Promise<void> };
+
+export interface WriteOptions extends EncodeOptions {
+  /** Order of the table, for items that do not say it. */
+  readonly order?: number | undefined;
+}
+
+/** Writes items to the output, once. Resolves to what was written. */
+export type WriteHpt = (items: HtabItems, options: WriteOptions) => Promise<Tally>;
+
+/** @throws UsageError `E_USAGE` where nothing says the format, or the output cannot take it */
+export function formatFor(output: HptOutput, to: HptFormat | undefined): HptFormat {
+  const format = to ?? (typeof output === 'string' ? formatOfPath(output) : undefined);
+  if (format === undefined) {
+    throw new UsageError(
+      'E_USAGE',
+      `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
+    );
+  }
+  if (format === 'image' && typeof output !== 'string') {
+    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
+  }
+  return format;
+}
+
+/**
+ * Opens the output first, so that a file that exists is refused before anything is read or copied;
+ * it appears when the job is done.
+ * @throws what the job throws; UsageError `E_EXISTS`; IoError
+ */
+export async function withOutput<T>(
+  output: HptOutput,
+  format: HptFormat,
+  force: boolean | undefined,
+  job: (write: WriteHpt) => Promise<T>,
+): Promise<T> {
+  if (typeof output !== 'string') return job(toSink(output, format));
+  await using file = await AtomicFile.create(output, { force });
+  const result = await job(toFile(file, format));
+  await file.commit();
+  return result;
+}
+
+function toFile(file: AtomicFile, format: HptFormat): WriteHpt {
+  return async (items, options) => {
+    const tally = new Tally();
+    if (format === 'image') {
+      await writeImage(tally.count(items), file, options.order);
+      tally.bytes = tally.order === undefined ? 0 : 2 ** tally.order;
+      return tally;
+    }
+    for await (const bytes of encodeHpt(tally.count(items), format, options)) {
+      await file.append(bytes);
+    }
+    tally.bytes = file.position;
+    return tally;
+  };
+}
+
+function toSink(output: Exclude<HptOutput, string>, format: HptFormat): WriteHpt {
+  return async (items, options) => {
+    const tally = new Tally();
+    if (format === 'image') throw new TypeError('no image is written to a stream');
+    for await (const bytes of encodeHpt(tally.count(items), format, options)) {
+      await output.write(bytes);
+      tally.bytes += bytes.length;
+    }
+    return tally;
+  };
+}
