@@ -11,7 +11,7 @@ import { boltedOnly } from './htab/bolted.js';
 import { Coverage } from './htab/coverage.js';
 import type { HtabItem, HtabItems } from './htab/items.js';
 import { decodeKernel, encodeKernel } from './htab/kernel.js';
-import { slotsOfOrder } from './htab/order.js';
+import { isOrder, MAX_INDEXED_ORDER, noSuchOrder, slotsOfOrder } from './htab/order.js';
 import { orderRequired } from './htab/table.js';
 import type { InputWarning } from './input.js';
 import { formatFor, type HptOutput, withOutput } from './output.js';
@@ -59,8 +59,9 @@ export interface CaptureResult {
  * A table's order is known when a first pass is over; formats that say it at the beginning
  * (`section`, `image`, `archive`) are written from a temporary copy of the blocks then, unless
  * `order` is given.
+ * When it fails or is aborted, what it had read is gone, and the fd with it: take a fresh one.
  * @throws UnsupportedError `E_NO_HPT` when the fd gives nothing; UsageError `E_PASS`, `E_EXISTS`,
- *   `E_ORDER_REQUIRED`; IoError; AbortedError
+ *   `E_ORDER`, `E_ORDER_REQUIRED`; IoError; AbortedError
  */
 export async function capture(
   fd: HtabFd,
@@ -68,6 +69,7 @@ export async function capture(
   options: CaptureOptions = {},
 ): Promise<CaptureResult> {
   const to = formatFor(output, options.to);
+  checkOrder(options.order);
   const reading = new Reading(fd, options);
   const { byteOrder, backend } = fd.descriptor;
   const host = backend === 'native' ? { kernel: release() } : null;
@@ -88,6 +90,17 @@ export async function capture(
   }
   const { blocks, valid, bytes } = tally;
   return { to, order: reading.order, passes: reading.passes, blocks, valid, bytes, warnings };
+}
+
+function checkOrder(order: number | undefined): void {
+  if (order === undefined) return;
+  if (!isOrder(order)) throw noSuchOrder(order);
+  if (order <= MAX_INDEXED_ORDER) return;
+  throw new UnsupportedError(
+    'E_UNSUPPORTED',
+    'block headers of the HTAB fd have 32 bits for a slot: no more of this table can be told apart',
+    { expected: `order ${MAX_INDEXED_ORDER} at most`, actual: String(order) },
+  );
 }
 
 /** Hands over the items, beginning with their order where the format needs it. */
@@ -135,9 +148,15 @@ class Reading {
     const max = options.passes ?? (untilQuiet ? undefined : 1);
     const wanted: PassesOptions = { max, untilQuiet, signal, onProgress, bufferBytes };
     const coverage = new Coverage();
+    const slots = order === undefined ? Number.POSITIVE_INFINITY : slotsOfOrder(order);
+    // Of an fd that this process has read before.
+    if (this.fd.pass().number > 0 && !options.partial) throw incomplete(order);
     for await (const item of this.fd.items({ ...wanted, order })) {
-      if (this.passes === 0 && item.type === 'blocks') {
-        for (const { index, nValid, nInvalid } of item.batch) coverage.add(index, nValid, nInvalid);
+      if (item.type === 'blocks') {
+        for (const { index, nValid, nInvalid } of item.batch) {
+          if (index + nValid + nInvalid > slots) throw beyond(slots, index + nValid + nInvalid);
+          if (this.passes === 0) coverage.add(index, nValid, nInvalid);
+        }
       }
       if (item.type === 'end') {
         if (this.passes === 0) this.#checkFirst(coverage);
@@ -145,6 +164,10 @@ class Reading {
       }
       yield item;
     }
+    if (this.passes > 0) return;
+    // Nothing had changed, which is an empty part.
+    yield { type: 'part', offset: 0 };
+    yield { type: 'end', offset: 0 };
   }
 
   #checkFirst(coverage: Coverage): void {
@@ -159,10 +182,23 @@ class Reading {
     this.order ??= coverage.order;
     const whole = this.order !== undefined && coverage.slots === slotsOfOrder(this.order);
     if (partial || whole) return;
-    throw new UsageError(
-      'E_PASS',
-      'the HTAB fd did not give a first pass over the whole table: it was opened for a part of it, or was read before',
-      { expected: order === undefined ? undefined : `all of a table of order ${order}` },
-    );
+    // So far the table may be of order 36, or a larger one whose slots begin again at 0.
+    if (order === undefined && coverage.slots === 2 ** 32) throw orderRequired();
+    throw incomplete(order);
   }
+}
+
+function incomplete(order: number | undefined): UsageError {
+  return new UsageError(
+    'E_PASS',
+    'the HTAB fd did not give a first pass over the whole table: it was opened for a part of it, or was read before; take a fresh one, or ask for what there is (--partial)',
+    { expected: order === undefined ? undefined : `all of a table of order ${order}` },
+  );
+}
+
+function beyond(slots: number, end: number): UsageError {
+  return new UsageError('E_ORDER', 'the table is larger than the order that was given', {
+    expected: `at most ${slots} slots`,
+    actual: String(end),
+  });
 }

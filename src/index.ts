@@ -115,7 +115,7 @@ export {
 } from './fd/open.js';
 export type { HtabPass, PassCounts } from './fd/pass.js';
 export { replayHtabFd } from './fd/replay.js';
-export { SoftwareDescriptor, type SoftwareOpenOptions } from './fd/software/descriptor.js';
+export type { SoftwareDescriptor, SoftwareOpenOptions } from './fd/software/descriptor.js';
 export type { SoftwareHost } from './fd/software/hpt.js';
 export type { GuestMemory } from './fd/software/memory.js';
 export { SoftwareHtab, type SoftwareHtabOptions } from './fd/software/vm.js';

@@ -26,6 +26,12 @@ export function formatFor(output: HptOutput, to: HptFormat | undefined): HptForm
       `the output's name does not tell its format; say it (--to ${HPT_FORMATS.join('|')})`,
     );
   }
+  if (!HPT_FORMATS.includes(format)) {
+    throw new UsageError('E_USAGE', 'there is no such format', {
+      expected: HPT_FORMATS.join(', '),
+      actual: String(format),
+    });
+  }
   if (format === 'image' && typeof output !== 'string') {
     throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
   }

@@ -6,6 +6,7 @@ import type { InputFormat } from './formats/format.js';
 import { boltedOnly } from './htab/bolted.js';
 import { canonical } from './htab/canonical.js';
 import type { HtabItem, HtabItems } from './htab/items.js';
+import { MAX_INDEXED_ORDER } from './htab/order.js';
 import { Tally } from './htab/tally.js';
 import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 
@@ -53,6 +54,11 @@ export async function restore(
     : sameOrder(transformed(hpt, options), fd);
   const applied = await fd.applyAll(tally.count(items), { signal: options.signal });
   const { format, machine, warnings } = hpt;
+  if (tally.order === undefined && !options.allowOtherOrder) {
+    const message =
+      "the input does not tell its order: it was not compared with that of the VM's table";
+    warnings.push({ code: 'W_ORDER', offset: undefined, message });
+  }
   return { ...applied, from: format, machine, order: tally.order, warnings };
 }
 
@@ -67,7 +73,7 @@ async function* sameOrder(items: HtabItems, fd: HtabFd): AsyncGenerator<HtabItem
           'the VM has no hashed page table: none was allocated, or its guest is in radix mode',
         );
       }
-      if (order !== Math.min(item.order, 36)) {
+      if (order !== Math.min(item.order, MAX_INDEXED_ORDER)) {
         throw new UsageError(
           'E_ORDER',
           "the VM's table has another order, in which these entries belong to other slots; " +

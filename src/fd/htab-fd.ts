@@ -1,8 +1,8 @@
 import type { OperationOptions } from '../bytes/reader.js';
-import { throwIfAborted, UsageError } from '../errors.js';
+import { AbortedError, throwIfAborted, UsageError } from '../errors.js';
 import { BlockBatch, encodeBlock } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
-import { MIN_ORDER, slotsOfOrder } from '../htab/order.js';
+import { MAX_INDEXED_ORDER, MIN_ORDER, slotsOfOrder } from '../htab/order.js';
 import { noHpt } from '../htab/table.js';
 import { type HtabDescriptor, MIN_READ_BYTES } from './descriptor.js';
 import { blocksOf, HtabPass, type ReadBlocks } from './pass.js';
@@ -11,8 +11,6 @@ import { type Applied, writeRefused } from './write-error.js';
 
 /** How many bytes a read asks for: two of the largest block. More is not faster on a real kernel. */
 const READ_BYTES = 2 * 1024 * 1024;
-/** The largest order all of whose slots have an index of 32 bits. */
-const U32_ORDER = 36;
 /** How many bytes of blocks are written before the signal is looked at. */
 const WRITE_BYTES = 1024 * 1024;
 
@@ -40,7 +38,7 @@ export interface PassesOptions extends PassOptions {
  * table with one fd at a time, and not with the one that a migrating QEMU uses.
  */
 export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implements AsyncDisposable {
-  /** A read whose blocks belong to the next pass. */
+  /** A read that nobody has taken yet; its blocks may belong to the next pass. */
   #held: ReadBlocks | undefined;
   /** The slot after the last block that was read. */
   #next = 0;
@@ -80,11 +78,15 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
    */
   async *passes(options: PassesOptions = {}): AsyncGenerator<HtabPass> {
     const { max = Number.POSITIVE_INFINITY, untilQuiet = false } = options;
+    if (max !== Number.POSITIVE_INFINITY && !(Number.isSafeInteger(max) && max >= 1)) {
+      throw new UsageError('E_USAGE', 'passes are a whole number from 1 on', {
+        actual: String(max),
+      });
+    }
     for (let count = 0; count < max; count++) {
       const pass = this.pass(options);
-      this.#mustBeFree();
       // Whether it is quiet, its first read tells.
-      if (this.#held === undefined) this.#held = await this.#read(options);
+      await this.#lookAhead(options);
       if (this.#held === undefined) {
         this.#endPass();
         if (untilQuiet && pass.number > 0) return;
@@ -106,6 +108,16 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     }
   }
 
+  async #lookAhead(options: PassOptions): Promise<void> {
+    this.#mustBeFree();
+    this.#busy = true;
+    try {
+      await this.#read(options);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
   async *#readPass(
     pass: HtabPass,
     bufferBytes: number,
@@ -117,15 +129,14 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     this.#busy = true;
     try {
       for (;;) {
-        const read = this.#held ?? (await this.#read({ ...options, bufferBytes }));
-        this.#held = undefined;
+        await this.#read({ ...options, bufferBytes });
+        const read = this.#held;
         // The kernel begins again at slot 0, without a word, once it came to the end of the table.
-        const again = read !== undefined && read.first < this.#next;
-        if (again) this.#held = read;
-        if (again || read === undefined) {
+        if (read === undefined || read.first < this.#next) {
           this.#endPass();
           return;
         }
+        this.#held = undefined;
         this.#next = read.end;
         pass.count(read);
         yield read.batch;
@@ -144,16 +155,19 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     this.#next = 0;
   }
 
-  /** One read; undefined when it gives nothing. What was read is never dropped: it is gone. */
-  async #read(options: PassOptions): Promise<ReadBlocks | undefined> {
+  /**
+   * Sees to it that a read is held, unless there is nothing to be read. It is held before anything
+   * else is done that may fail: the kernel does not give it again.
+   */
+  async #read(options: PassOptions): Promise<void> {
+    if (this.#held !== undefined) return;
     throwIfAborted(options.signal);
     const { descriptor } = this;
     const bytes = await descriptor.read(options.bufferBytes ?? READ_BYTES);
-    if (bytes.length === 0) return undefined;
-    const read = blocksOf(bytes, descriptor.byteOrder, this.#bytes);
+    if (bytes.length === 0) return;
+    this.#held = blocksOf(bytes, descriptor.byteOrder, this.#bytes);
     this.#bytes += bytes.length;
     options.onProgress?.({ position: this.#bytes, total: undefined });
-    return read;
   }
 
   /**
@@ -191,10 +205,10 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
   async order(): Promise<number | undefined> {
     this.#mustBe('write');
     if (!(await this.#reaches(0))) return undefined;
-    for (let order = MIN_ORDER; order < U32_ORDER; order++) {
+    for (let order = MIN_ORDER; order < MAX_INDEXED_ORDER; order++) {
       if (!(await this.#reaches(slotsOfOrder(order)))) return order;
     }
-    return U32_ORDER;
+    return MAX_INDEXED_ORDER;
   }
 
   /** Whether the table has that slot. */
@@ -211,9 +225,10 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     this.#mustBe('write');
     const { descriptor } = this;
     const bytes = batch.encode(descriptor.byteOrder);
+    blocksOf(bytes, descriptor.byteOrder, batch.offset, 'what is to be written');
     let offset = batch.offset;
     for (const piece of wholeBlocks(bytes, descriptor.byteOrder, WRITE_BYTES)) {
-      throwIfAborted(options.signal);
+      if (options.signal?.aborted) throw abortedAfter(applied, options.signal);
       const written = await descriptor.writeBlocks(piece);
       const taken = blocksOf(piece.subarray(0, written.bytes), descriptor.byteOrder, 0);
       applied.blocks += taken.blocks;
@@ -252,3 +267,8 @@ type HtabItemsGenerator = AsyncGenerator<HtabItem>;
 type Counts = { -readonly [K in keyof Applied]: Applied[K] };
 
 async function* nothing(): AsyncGenerator<BlockBatch> {}
+
+function abortedAfter({ blocks, valid }: Applied, signal: AbortSignal): AbortedError {
+  const message = `the operation was aborted after ${blocks} blocks with ${valid} entries were written`;
+  return new AbortedError('E_ABORTED', message, { cause: signal.reason });
+}

@@ -1,7 +1,14 @@
 import { errnoName } from '../addon/errno.js';
 import { loadAddon, type NativeFile, type NativeHtab, type NativeOpen } from '../addon/load.js';
 import type { OperationOptions } from '../bytes/reader.js';
-import { AbortedError, IoError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js';
+import {
+  AbortedError,
+  IoError,
+  ioError,
+  throwIfAborted,
+  UnsupportedError,
+  UsageError,
+} from '../errors.js';
 import {
   type HtabOpenOptions,
   htabFdError,
@@ -23,7 +30,7 @@ const MAX_START = (1n << 64n) - 1n;
 export async function openHtabFd(vmFd: number, options: HtabOpenOptions = {}): Promise<HtabFd> {
   const { write = false, boltedOnly = false, startIndex = 0n } = options;
   const fd = descriptorNumber(vmFd);
-  if (startIndex < 0n || startIndex > MAX_START) {
+  if (typeof startIndex !== 'bigint' || startIndex < 0n || startIndex > MAX_START) {
     throw new UsageError('E_USAGE', 'startIndex is no u64', { actual: String(startIndex) });
   }
   const flags = (write ? KVM_GET_HTAB_WRITE : 0n) | (boltedOnly ? KVM_GET_HTAB_BOLTED_ONLY : 0n);
@@ -69,6 +76,8 @@ export async function htabFdOfProcess(
   const words = {
     EPERM: 'it may not be traced by this user',
     ESRCH: 'there is no such process',
+    ENOENT: 'it is a thread, and not a process',
+    EINVAL: 'it is a thread, and not a process',
     EBADF: 'it is not open there',
   };
   const what = `file descriptor ${fd} of process ${pid}`;
@@ -112,15 +121,19 @@ const POLL_MS = 20;
  * Connects to a Unix socket and takes the HTAB fd that its server sends (SCM_RIGHTS, with at least
  * one byte of data). Waits until it comes, or until the signal fires.
  * @param path of the socket; `@` in front means an abstract name
- * @throws IoError `E_HTAB_FD`; UsageError `E_NOT_HTAB_FD`; UnsupportedError `E_NATIVE`; AbortedError
+ * @throws IoError `E_IO` when there is no such socket, `E_HTAB_FD`; UsageError `E_NOT_HTAB_FD`;
+ *   UnsupportedError `E_NATIVE`; AbortedError
  */
 export async function receiveHtabFd(
   path: string,
   { signal }: Pick<OperationOptions, 'signal'> = {},
 ): Promise<HtabFd> {
   const htab = native();
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
+    throw new UsageError('E_USAGE', 'a socket has a path, or an abstract name that begins with @');
+  }
   throwIfAborted(signal);
-  const socket = fileOf(htab.connect(path), `connect to ${path}`);
+  const socket = await connect(htab, path, signal);
   try {
     let received = htab.receive(socket);
     while (received.file === undefined && errnoName(received.errno) === 'EAGAIN') {
@@ -135,6 +148,23 @@ export async function receiveHtabFd(
     return await htabFdOf(file, `what came from ${path}`);
   } finally {
     socket.close();
+  }
+}
+
+/** Waits where so many others are waiting that the server's queue is full. */
+async function connect(
+  htab: NativeHtab,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<NativeFile> {
+  for (;;) {
+    const { file, errno } = htab.connect(path);
+    if (file !== undefined) return file;
+    const code = errnoName(errno);
+    if (code !== 'EAGAIN') {
+      throw ioError(Object.assign(new Error(code), { code }), 'connect to', path);
+    }
+    await pause(signal);
   }
 }
 

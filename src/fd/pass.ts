@@ -19,15 +19,19 @@ export interface ReadBlocks extends PassCounts {
   readonly first: number;
   /** The slot after the last block. */
   readonly end: number;
-  /** Whether every block begins where the one before it ended. */
-  readonly contiguous: boolean;
 }
 
 /**
- * Takes what one read returned for whole blocks.
- * @throws FormatError `E_TRUNCATED` when it ends within a block, which no HTAB fd does
+ * Takes bytes for whole blocks.
+ * @param what they are, for the error
+ * @throws FormatError `E_TRUNCATED` when they end within a block
  */
-export function blocksOf(bytes: Uint8Array, byteOrder: ByteOrder, offset: number): ReadBlocks {
+export function blocksOf(
+  bytes: Uint8Array,
+  byteOrder: ByteOrder,
+  offset: number,
+  what = 'what the fd gave: it is no HTAB fd',
+): ReadBlocks {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const little = byteOrder === 'little';
   let blocks = 0;
@@ -35,12 +39,11 @@ export function blocksOf(bytes: Uint8Array, byteOrder: ByteOrder, offset: number
   let invalid = 0;
   let first = 0;
   let end = 0;
-  let contiguous = true;
   for (let at = 0; at < bytes.length; blocks++) {
     const left = bytes.length - at;
     const nValid = left < HEADER_BYTES ? 0 : view.getUint16(at + 4, little);
     if (left < HEADER_BYTES + nValid * HPTE_BYTES) {
-      throw new FormatError('E_TRUNCATED', 'the fd gave a part of a block: it is no HTAB fd', {
+      throw new FormatError('E_TRUNCATED', `a part of a block is at the end of ${what}`, {
         offset: offset + at,
         expected: `${HEADER_BYTES + nValid * HPTE_BYTES} bytes`,
         actual: String(left),
@@ -49,14 +52,13 @@ export function blocksOf(bytes: Uint8Array, byteOrder: ByteOrder, offset: number
     const index = view.getUint32(at, little);
     const nInvalid = view.getUint16(at + 6, little);
     if (blocks === 0) first = index;
-    else if (index !== end) contiguous = false;
     end = index + nValid + nInvalid;
     valid += nValid;
     invalid += nInvalid;
     at += HEADER_BYTES + nValid * HPTE_BYTES;
   }
   const batch = new BlockBatch(bytes, byteOrder, blocks, offset);
-  return { batch, blocks, valid, invalid, bytes: bytes.length, first, end, contiguous };
+  return { batch, blocks, valid, invalid, bytes: bytes.length, first, end };
 }
 
 /**

@@ -64,7 +64,7 @@ export function writeRefused(
  * Why the kernel refuses a block, as far as it can be told from here (kvm_htab_write of
  * arch/powerpc/kvm/book3s_64_mmu_hv.c and kvmppc_do_h_enter of book3s_hv_rm_mmu.c, Linux 6.1).
  */
-export function likelyCause(errno: string, block: HtabBlock): string {
+function likelyCause(errno: string, block: HtabBlock): string {
   switch (errno) {
     case 'EBUSY':
       return 'a vCPU of the guest is running; stop the guest first';

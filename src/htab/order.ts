@@ -10,6 +10,9 @@ import { FormatError, UsageError } from '../errors.js';
 export const MIN_ORDER = 18;
 export const MAX_ORDER = 46;
 
+/** The largest order all of whose slots have an index of 32 bits, as block headers have them. */
+export const MAX_INDEXED_ORDER = 36;
+
 /** Bytes of one HPTE: two doublewords. */
 export const HPTE_BYTES = 16;
 

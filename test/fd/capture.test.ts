@@ -7,6 +7,7 @@ import {
   HtabFd,
   openHpt,
   replayHtabFd,
+  SoftwareHtab,
 } from '../../src/index.js';
 import { fixture, load } from '../helpers/fixtures.js';
 import { scratchFile } from '../helpers/sources.js';
@@ -120,6 +121,55 @@ describe('capture', () => {
     expect(taken.bytes().equals(bytes)).toBe(true);
     const section = capture(fd(), taken, { to: 'section', partial: true });
     await expect(section).rejects.toMatchObject({ code: 'E_ORDER_REQUIRED' });
+  });
+
+  test('an fd that was read before, until nothing changes', async () => {
+    const htab = new SoftwareHtab({ order: 18 });
+    const fd = htab.open();
+    await capture(fd, await memory(), { to: 'kernel' });
+    for (const to of ['kernel', 'section', 'archive'] as const) {
+      const again = capture(fd, await memory(), { to, order: 18, untilQuiet: true });
+      await expect(again).rejects.toMatchObject({ code: 'E_PASS' });
+    }
+    // A later pass that covers a smaller table is no first pass of it.
+    await htab.descriptor({ write: true }).write(blocks([0, 16384, 0]));
+    await expect(capture(fd, await memory(), { to: 'kernel' })).rejects.toMatchObject({
+      code: 'E_PASS',
+    });
+    const section = await memory();
+    const done = await capture(fd, section, { to: 'section', order: 18, partial: true });
+    expect(done).toMatchObject({ passes: 1, valid: 16384 });
+    const quiet = await memory();
+    const nothing = { order: 18, partial: true, untilQuiet: true } as const;
+    expect(await capture(fd, quiet, { to: 'section', ...nothing })).toMatchObject({ passes: 0 });
+    await using empty = await openHpt(new BufferSource(quiet.bytes()), { from: 'section' });
+    expect((await empty.table()).counts().valid).toBe(0);
+  });
+
+  test('numbers of passes and orders that are none', async () => {
+    for (const passes of [0, -1, Number.NaN, 1.5]) {
+      const refused = capture(await replay(first()), await memory(), { to: 'kernel', passes });
+      await expect(refused).rejects.toMatchObject({ code: 'E_USAGE' });
+    }
+    for (const order of [0, 17, 47, 20.5, Number.NaN]) {
+      const refused = capture(await replay(first()), await memory(), { to: 'kernel', order });
+      await expect(refused).rejects.toMatchObject({ code: 'E_ORDER' });
+    }
+    const large = capture(await replay(first()), await memory(), { to: 'kernel', order: 37 });
+    await expect(large).rejects.toMatchObject({ code: 'E_UNSUPPORTED' });
+    const small = { to: 'section', order: 21, partial: true } as const;
+    const refused = capture(await replay(first()), await memory(), small);
+    await expect(refused).rejects.toMatchObject({ code: 'E_ORDER' });
+    const bogus = capture(await replay(first()), await memory(), { to: 'bogus' as 'kernel' });
+    await expect(bogus).rejects.toMatchObject({ code: 'E_USAGE', actual: 'bogus' });
+  });
+
+  test('a table of 2^32 slots: its order must be said', async () => {
+    const fd = (): HtabFd => new SoftwareHtab({ order: 36 }).open();
+    const untold = capture(fd(), await memory(), { to: 'kernel' });
+    await expect(untold).rejects.toMatchObject({ code: 'E_ORDER_REQUIRED' });
+    const told = await capture(fd(), await memory(), { to: 'kernel', order: 36 });
+    expect(told.order).toBe(36);
   });
 
   test('an abort leaves no file', async () => {

@@ -108,6 +108,30 @@ describe('passes', () => {
     expect(await headers(pass)).toBe('');
   });
 
+  test('two readers at once: one of them is told', async () => {
+    const fd = reader(blocks([0, 1, 1]), blocks([2, 1, 1]), blocks([4, 1, 1]));
+    const both = await Promise.allSettled([all(fd, { max: 1 }), all(fd, { max: 1 })]);
+    const refused = both.filter(({ status }) => status === 'rejected');
+    expect(refused).toMatchObject([{ reason: { code: 'E_USAGE' } }]);
+    const read = both.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
+    expect(read).toEqual(['[0 v1 i1] [2 v1 i1] [4 v1 i1]']);
+  });
+
+  test('a listener that throws loses no read', async () => {
+    const fd = reader(blocks([0, 1, 1]), blocks([2, 1, 1]));
+    const onProgress = (): never => {
+      throw new Error('from the listener');
+    };
+    await expect(headers(fd.pass({ onProgress }))).rejects.toThrow('from the listener');
+    expect(await headers(fd.pass())).toBe('[0 v1 i1] [2 v1 i1]');
+  });
+
+  test('numbers of passes that are none', async () => {
+    for (const max of [0, -1, 1.5, Number.NaN]) {
+      await expect(all(reader(), { max })).rejects.toMatchObject({ code: 'E_USAGE' });
+    }
+  });
+
   test('a part of a block is refused', async () => {
     const fd = reader(blocks([0, 2, 0]).subarray(0, 30));
     await expect(headers(fd.pass())).rejects.toMatchObject({ code: 'E_TRUNCATED', offset: 0 });
@@ -212,12 +236,30 @@ describe('writes', () => {
     await expect(refused(blocks([5, 1, 0]))).rejects.toThrow(/reaches beyond the VM's table/);
   });
 
-  test('an abort ends it between pieces', async () => {
-    const fd = new HtabFd(new Scripted([]), true);
+  test('an abort ends it between pieces, and says what was written', async () => {
+    const controller = new AbortController();
+    const many = Array.from({ length: 40 }, (_, i) => [i * 4096, 4096, 0] as const);
+    const options = { signal: controller.signal, onProgress: () => controller.abort() };
+    const scripted = new Scripted([]);
+    const aborted = new HtabFd(scripted, true).apply(batch(blocks(...many), 40), options);
+    await expect(aborted).rejects.toMatchObject({ code: 'E_ABORTED' });
+    await expect(aborted).rejects.toThrow(
+      `after ${scripted.written.length} blocks with ${scripted.written.length * 4096} entries`,
+    );
+    expect(scripted.written.length).toBeLessThan(40);
     const signal = AbortSignal.abort();
-    await expect(fd.apply(batch(blocks([0, 1, 0]), 1), { signal })).rejects.toMatchObject({
-      code: 'E_ABORTED',
+    const nothing = new HtabFd(scripted, true).apply(batch(blocks([0, 1, 0]), 1), { signal });
+    await expect(nothing).rejects.toThrow(/after 0 blocks/);
+  });
+
+  test('what ends within a block is not begun', async () => {
+    const scripted = new Scripted([]);
+    const cut = batch(blocks([0, 1, 0], [9, 1, 0]).subarray(0, 40), 2);
+    await expect(new HtabFd(scripted, true).apply(cut)).rejects.toMatchObject({
+      code: 'E_TRUNCATED',
+      offset: 24,
     });
+    expect(scripted.written).toEqual([]);
   });
 
   test('a guest without HPT has nothing to be written', async () => {

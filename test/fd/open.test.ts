@@ -87,7 +87,7 @@ describe.runIf(LINUX)('what is no HTAB fd is refused', () => {
     await ask('connection.close()');
     await expect(receiving).rejects.toThrow(/closed the connection/);
     const missing = receiveHtabFd(`${scratchFile('no')}-socket`);
-    await expect(missing).rejects.toMatchObject({ code: 'E_HTAB_FD', actual: 'ENOENT' });
+    await expect(missing).rejects.toMatchObject({ code: 'E_IO', actual: 'ENOENT' });
     const controller = new AbortController();
     const silent = receiveHtabFd(name, { signal: controller.signal });
     await ask('accept()');
