@@ -1,3 +1,5 @@
+import type { HtabFd } from '../../src/index.js';
+
 /**
  * What the conformance suite runs on: something that makes VMs and gives out their HTAB fds. No
  * check knows which backend it runs on, except through `features` and `host`; the same files run
@@ -32,6 +34,8 @@ export interface OpenArguments {
 }
 
 export interface Fd {
+  /** The same fd as the package gives it: passes, whole blocks. */
+  readonly htabFd: HtabFd;
   /** Asks for `length` bytes, of which `mapped` are memory. */
   read(length: number, mapped?: number): Promise<Answer<Uint8Array>>;
   /** Writes `count` bytes; behind `bytes` is no memory. */

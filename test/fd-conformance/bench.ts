@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { PassesOptions } from '../../src/index.js';
 import type { Backend, Fd, OpenArguments, Vm } from './backend.js';
 
 /** First doubleword of a valid entry: 4 KiB page, 256 MB segment. */
@@ -107,6 +108,17 @@ export class TestFd {
     readonly bench: Bench,
     readonly fd: Fd,
   ) {}
+
+  /** The passes that there are: headers, one text a pass. */
+  async passes(options: PassesOptions): Promise<string[]> {
+    const texts: string[] = [];
+    for await (const pass of this.fd.htabFd.passes(options)) {
+      const pieces: Buffer[] = [];
+      for await (const batch of pass) pieces.push(Buffer.from(batch.bytes));
+      texts.push(this.bench.text(Buffer.concat(pieces)).replace(/ [0-9a-f]+:[0-9a-f]+/g, ''));
+    }
+    return texts;
+  }
 
   /** Blocks as text, '' for a read of nothing, or the name of the errno. */
   async read(length: number, mapped?: number): Promise<string> {

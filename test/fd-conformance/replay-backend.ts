@@ -24,9 +24,11 @@ function replayed(vm: Vm): Vm {
     const dump = await record(opened.value);
     const from = { from: 'kernel', byteOrder: 'little' } as const;
     const hpt = await openHpt(new BufferSource(dump), from);
-    const { descriptor } = replayHtabFd(hpt.items());
+    const htabFd = replayHtabFd(hpt.items());
+    const { descriptor } = htabFd;
     return {
       value: {
+        htabFd,
         read: (length) => answer(() => descriptor.read(length)),
         write: (bytes) => answer(() => descriptor.write(bytes)),
         close: () => descriptor.close(),

@@ -1,4 +1,4 @@
-import { type BlocksPerWrite, IoError, SoftwareHtab } from '../../src/index.js';
+import { type BlocksPerWrite, HtabFd, IoError, SoftwareHtab } from '../../src/index.js';
 import type {
   Answer,
   Backend,
@@ -55,6 +55,7 @@ class SoftwareVm implements Vm {
     return answer(() => {
       const fd = this.htab.descriptor({ flags, startIndex });
       return {
+        htabFd: new HtabFd(fd, fd.writes),
         read: (length: number, mapped?: number) => answer(() => fd.read(length, mapped)),
         write: (bytes: Uint8Array, count?: number) => answer(() => fd.write(bytes, count)),
         close: () => fd.close(),

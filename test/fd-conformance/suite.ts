@@ -1,5 +1,6 @@
 import type { Backend, Check } from './backend.js';
 import { Bench } from './bench.js';
+import { contractChecks } from './contract-checks.js';
 import { entryChecks } from './entry-checks.js';
 import { passChecks } from './pass-checks.js';
 import { readChecks } from './read-checks.js';
@@ -14,6 +15,7 @@ export const CHECKS: readonly Check[] = [
   ...passChecks,
   ...writeChecks,
   ...entryChecks,
+  ...contractChecks,
   ...systemChecks,
 ];
 

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { getSystemErrorName } from 'node:util';
 import { loadAddon, type NativeHtab } from '../../src/addon/load.js';
+import { HtabFd } from '../../src/fd/htab-fd.js';
 import { NativeDescriptor } from '../../src/fd/native-descriptor.js';
 import type {
   Answer,
@@ -83,6 +84,7 @@ class NativeVm implements Vm {
     return {
       value: {
         number: file.fd,
+        htabFd: new HtabFd(descriptor, (flags & 2n) !== 0n),
         read: async (length, mapped = length) => {
           // What no careful program does is not done through the addon.
           if (length > 0 && mapped === length) return answer(() => descriptor.read(length));
