@@ -4,7 +4,7 @@ import { endianness, release } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { loadAddon } from './addon/load.js';
 import { EXTERNAL } from './container/external.js';
-import { type HtabFdSupport, probeHtabFd } from './fd/support.js';
+import { type HtabFdSupport, type KvmReport, probeHtabFd, probeKvm } from './fd/support.js';
 
 /** A program that the package starts for some inputs. */
 export interface ProgramReport {
@@ -25,6 +25,8 @@ export interface DoctorReport {
   readonly kernel: string;
   /** The compiled part of the package: its file, if there is one, and why it was not loaded. */
   readonly addon: { readonly path: string | undefined; readonly reason: string | undefined };
+  /** /dev/kvm. */
+  readonly kvm: KvmReport;
   readonly htabFd: HtabFdSupport;
   /** Programs that decompress and compress images, as libvirt uses them. */
   readonly programs: readonly ProgramReport[];
@@ -45,6 +47,7 @@ export async function doctor(): Promise<DoctorReport> {
     endianness: endianness() === 'LE' ? 'little' : 'big',
     kernel: release(),
     addon: { path, reason: failure === undefined ? undefined : String(failure) },
+    kvm: probeKvm(),
     htabFd: probeHtabFd(),
     programs: await Promise.all(programs),
   };

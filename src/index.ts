@@ -120,7 +120,12 @@ export type { SoftwareHost } from './fd/software/hpt.js';
 export type { GuestMemory } from './fd/software/memory.js';
 export { SoftwareHtab, type SoftwareHtabOptions } from './fd/software/vm.js';
 export type { BlocksPerWrite } from './fd/software/write.js';
-export { type HtabFdSupport, KVM_PPC_GET_HTAB_FD, probeHtabFd } from './fd/support.js';
+export {
+  type HtabFdSupport,
+  KVM_PPC_GET_HTAB_FD,
+  type KvmReport,
+  probeHtabFd,
+} from './fd/support.js';
 export { type Applied, HtabWriteError, type RefusedBlock } from './fd/write-error.js';
 export { type EncodeOptions, encodeHpt } from './formats/encode.js';
 export {

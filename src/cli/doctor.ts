@@ -14,14 +14,21 @@ function addonText({ path, reason }: DoctorReport['addon']): string {
   return `not loaded${path === undefined ? '' : ` from ${path}`}: ${reason}`;
 }
 
+function kvmText({ failure, apiVersion, htabFd }: DoctorReport['kvm']): string {
+  if (failure !== undefined) return `not opened: ${failure}`;
+  return `API version ${apiVersion}, KVM_CAP_PPC_HTAB_FD ${htabFd}`;
+}
+
 function text(report: DoctorReport & { readonly version: string }): string {
-  const { version, platform, arch, endianness, kernel, node, addon, htabFd, programs } = report;
+  const { version, platform, arch, endianness, kernel, node, addon, kvm, htabFd, programs } =
+    report;
   const table = new Table(borderless());
   table.push(
     ['spapr-htab', version],
     ['system', `${platform} ${kernel}, ${arch}, ${endianness}-endian`],
     ['Node', node],
     ['addon', addonText(addon)],
+    ['/dev/kvm', kvmText(kvm)],
     ['HTAB fd', htabFd.available ? htabFd.reason : `not here: ${htabFd.reason}`],
     ...programs.map((found) => [
       found.program,

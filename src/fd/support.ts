@@ -38,7 +38,7 @@ export function probeHtabFd(): HtabFdSupport {
   });
   if (process.platform !== 'linux') return lacks('linux', 'KVM is a part of Linux');
   if (process.arch !== 'ppc64') {
-    return lacks('ppc64', `this is a ${process.arch} host; only ppc64 guests have an HPT`);
+    return lacks('ppc64', `this host is ${process.arch}; only ppc64 guests have an HPT`);
   }
   const { addon, failure } = loadAddon();
   if (addon === undefined) {
@@ -58,4 +58,29 @@ export function probeHtabFd(): HtabFdSupport {
     return lacks('capability', 'KVM has no HTAB fd here (KVM_CAP_PPC_HTAB_FD); kvm-hv has it');
   }
   return lacks(undefined, 'the HTAB fd is there');
+}
+
+/** What /dev/kvm of this host says, whatever its CPU. */
+export interface KvmReport {
+  /** Why it could not be asked: the addon is missing, or the name of an errno. Undefined when it could. */
+  readonly failure: string | undefined;
+  /** KVM_GET_API_VERSION. */
+  readonly apiVersion: number | undefined;
+  /** KVM_CHECK_EXTENSION of KVM_CAP_PPC_HTAB_FD: above 0 where there is an HTAB fd. */
+  readonly htabFd: number | undefined;
+}
+
+/** Asks /dev/kvm; opens it for a moment and changes nothing. */
+export function probeKvm(): KvmReport {
+  const nothing = (failure: string): KvmReport => ({
+    failure,
+    apiVersion: undefined,
+    htabFd: undefined,
+  });
+  const { addon } = loadAddon();
+  if (addon === undefined) return nothing('the addon is not loaded');
+  const probe = addon.probe();
+  if (!probe.supported) return nothing('KVM is a part of Linux');
+  if (probe.errno !== 0) return nothing(errnoName(probe.errno));
+  return { failure: undefined, apiVersion: probe.apiVersion, htabFd: probe.extension };
 }

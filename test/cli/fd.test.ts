@@ -63,6 +63,7 @@ test('doctor: what this machine offers', async () => {
     platform: process.platform,
     arch: process.arch,
     addon: { path: expect.stringMatching(/\.node$/) },
+    kvm: expect.anything(),
   });
   expect(report.programs.map(({ program }: { program: string }) => program)).toContain('xz');
 });
