@@ -155,6 +155,8 @@ class Reading {
       if (item.type === 'blocks') {
         for (const { index, nValid, nInvalid } of item.batch) {
           if (index + nValid + nInvalid > slots) throw beyond(slots, index + nValid + nInvalid);
+          // At once: what is read from an fd that others read too, they will lack.
+          if (coverage.slots === 0 && index > 0 && !options.partial) throw incomplete(order);
           if (this.passes === 0) coverage.add(index, nValid, nInvalid);
         }
       }

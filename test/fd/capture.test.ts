@@ -146,6 +146,13 @@ describe('capture', () => {
     expect((await empty.table()).counts().valid).toBe(0);
   });
 
+  test('an fd in the middle of its pass: no more than one read is taken', async () => {
+    const scripted = new Scripted([blocks([100, 1, 0]), blocks([200, 1, 0]), blocks([300, 1, 0])]);
+    const refused = capture(new HtabFd(scripted, false), await memory(), { to: 'kernel' });
+    await expect(refused).rejects.toMatchObject({ code: 'E_PASS' });
+    expect(scripted.asked.length).toBe(1);
+  });
+
   test('numbers of passes and orders that are none', async () => {
     for (const passes of [0, -1, Number.NaN, 1.5]) {
       const refused = capture(await replay(first()), await memory(), { to: 'kernel', passes });
