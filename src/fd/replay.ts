@@ -1,116 +1,183 @@
-import { IoError } from '../errors.js';
-import { type ByteOrder, HEADER_BYTES, type HtabBlock } from '../htab/block.js';
+import { Pace } from '../bytes/pace.js';
+import { IoError, ioError } from '../errors.js';
+import { BlockBatch, type ByteOrder, encodeBlock, HEADER_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { HPTE_BYTES } from '../htab/order.js';
-import { type BlocksWritten, type HtabDescriptor, htabFdError } from './descriptor.js';
+import {
+  type BlocksWritten,
+  type HtabDescriptor,
+  htabFdError,
+  MIN_READ_BYTES,
+} from './descriptor.js';
 import { HtabFd } from './htab-fd.js';
+
+/** Most bytes that one read gives, whatever is asked for. */
+const MOST_BYTES = 16 * 1024 * 1024;
+/** How many bytes of small blocks are looked through before the event loop may get its turn. */
+const STEP_BYTES = 64 * 1024;
 
 /**
  * A recording as an HTAB fd that is read: each part of the items is a pass, block for block as it
  * was recorded. A block that does not fit a read is cut as the kernel would have cut it. When the
- * recording is over, nothing changes any more.
+ * recording is over, nothing changes any more. When it fails, what came before is given first, and
+ * then every read fails.
  *
  * @param items of a kernel dump, an archive or a section (`(await openHpt(file)).items()`); they are
- *   read as the passes are, and given up by `close`
+ *   read as the passes are, and given up by `close`, which waits for no item
  * @param byteOrder of the block headers that are given. Default `little`
  */
 export function replayHtabFd(items: HtabItems, byteOrder: ByteOrder = 'little'): HtabFd {
   return new HtabFd(new ReplayDescriptor(items, byteOrder), false);
 }
 
-/** What is left of a block of the recording. */
-interface Rest {
-  index: number;
-  /** Entries that were not given yet, and where in `entries` they begin. */
-  nValid: number;
-  at: number;
-  nInvalid: number;
-  readonly entries: Uint8Array;
-}
-
 class ReplayDescriptor implements HtabDescriptor {
   readonly backend = 'replay';
   readonly #items: AsyncIterator<HtabItem>;
-  #blocks: Iterator<HtabBlock> | undefined;
-  #rest: Rest | undefined;
+  /** What is being given, and where the next block, or the rest of one, begins in it. */
+  #batch: BlockBatch;
+  #at = 0;
+  /** What is left of a block that was cut. Its entries, one at least, begin at `#at`. */
+  #rest: { readonly index: number; readonly nValid: number; readonly nInvalid: number } | undefined;
   /** A part ended behind what the last read gave: the next one says so, by giving nothing. */
   #partEnded = false;
+  /** The recording has no more items. */
+  #over = false;
+  /** What every read fails with from now on. */
+  #failure: Error | undefined;
   #closed = false;
-  #last: Promise<unknown> = Promise.resolve();
+  /** Ends the wait for an item. */
+  #giveUp: ((why: Error) => void) | undefined;
+  #last: Promise<void> = Promise.resolve();
+  /** One for all reads: each may be short, and there may be many. */
+  readonly #pace = new Pace(undefined);
 
   constructor(
     items: HtabItems,
     readonly byteOrder: ByteOrder,
   ) {
     this.#items = items[Symbol.asyncIterator]();
+    this.#batch = new BlockBatch(new Uint8Array(), byteOrder, 0, 0);
   }
 
-  read(length: number): Promise<Uint8Array> {
-    const result = this.#last.then(() => this.#read(length));
-    this.#last = result.catch(() => undefined);
-    return result;
+  /**
+   * At most 16 MiB come, whatever is asked for.
+   * @throws SpaprHtabError that the items failed with, IoError `E_IO` for another error of theirs;
+   *   IoError `E_IO` EBADF once closed, or when an item is waited for then
+   */
+  async read(length: number): Promise<Uint8Array> {
+    const most = Math.min(length, MOST_BYTES);
+    const result = this.#last.then(() => this.#read(most));
+    const settled = (): void => undefined;
+    this.#last = result.then(settled, settled);
+    return await result;
   }
 
   async #read(length: number): Promise<Uint8Array> {
-    if (this.#closed) throw new IoError('E_IO', 'the HTAB fd is closed', { actual: 'EBADF' });
+    if (this.#failure !== undefined) throw this.#failure;
+    if (length < MIN_READ_BYTES) return new Uint8Array();
     if (this.#partEnded) {
       this.#partEnded = false;
       return new Uint8Array();
     }
     const pieces: Uint8Array[] = [];
     let used = 0;
-    // The kernel's fit is strict: a byte more than a header and an entry.
-    while (used + HEADER_BYTES + HPTE_BYTES < length) {
-      const rest = this.#rest ?? (await this.#next());
-      if (rest === undefined) {
-        this.#partEnded = used > 0;
-        break;
+    while (length - used >= MIN_READ_BYTES) {
+      if (this.#at >= this.#batch.bytes.length) {
+        if (!(await this.#advance(used > 0))) break;
+        continue;
       }
-      const room = Math.floor((length - used - HEADER_BYTES - 1) / HPTE_BYTES);
-      const piece = this.#take(rest, room);
+      if (this.#pace.due) await this.#pace.pause();
+      const piece = this.#piece(length - used);
       pieces.push(piece);
       used += piece.length;
     }
-    return Buffer.concat(pieces);
+    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
   }
 
-  /** As much of a block as there is room for. */
-  #take(rest: Rest, room: number): Uint8Array {
-    const nValid = Math.min(rest.nValid, room);
-    const nInvalid = nValid === rest.nValid ? rest.nInvalid : 0;
-    const piece = new Uint8Array(HEADER_BYTES + nValid * HPTE_BYTES);
-    const view = new DataView(piece.buffer);
-    const little = this.byteOrder === 'little';
-    view.setUint32(0, rest.index, little);
-    view.setUint16(4, nValid, little);
-    view.setUint16(6, nInvalid, little);
-    piece.set(rest.entries.subarray(rest.at, rest.at + nValid * HPTE_BYTES), HEADER_BYTES);
-    const done = nValid === rest.nValid;
-    this.#rest = done
-      ? undefined
-      : {
-          ...rest,
-          index: rest.index + nValid,
-          nValid: rest.nValid - nValid,
-          at: rest.at + nValid * HPTE_BYTES,
-        };
-    return piece;
-  }
-
-  /** The next block; undefined at the end of a part, and when there is no more. */
-  async #next(): Promise<Rest | undefined> {
-    for (;;) {
-      const block = this.#blocks?.next();
-      if (block !== undefined && block.done !== true) {
-        const { index, nValid, nInvalid, entries } = block.value;
-        return { index, nValid, nInvalid, entries, at: 0 };
-      }
-      this.#blocks = undefined;
-      const item = await this.#items.next();
-      if (item.done) return undefined;
-      if (item.value.type === 'blocks') this.#blocks = item.value.batch[Symbol.iterator]();
-      else if (item.value.type === 'end') return undefined;
+  /**
+   * Goes on to the next batch; false where the read ends: with its part, or, when it `gave` blocks,
+   * with a failure that is the next read's.
+   */
+  async #advance(gave: boolean): Promise<boolean> {
+    try {
+      if (await this.#nextBatch()) return true;
+      this.#partEnded = gave;
+    } catch (error) {
+      const cause = error instanceof Error ? error : new Error(String(error));
+      this.#failure ??= ioError(cause, 'read', 'the recording');
+      if (!gave) throw this.#failure;
     }
+    return false;
+  }
+
+  /** Whether there is a batch before the part ends. */
+  async #nextBatch(): Promise<boolean> {
+    for (;;) {
+      if (this.#pace.due) await this.#pace.pause();
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#over) return false;
+      const { done, value: item } = await this.#nextItem();
+      if (done) {
+        this.#over = true;
+        return false;
+      }
+      if (item.type === 'end') return false;
+      if (item.type !== 'blocks') continue;
+      this.#batch = item.batch;
+      this.#at = 0;
+      if (item.batch.bytes.length > 0) return true;
+    }
+  }
+
+  #nextItem(): Promise<IteratorResult<HtabItem>> {
+    return new Promise((resolve, reject) => {
+      this.#giveUp = reject;
+      this.#items.next().then(resolve, reject);
+    });
+  }
+
+  /** Whole blocks that fit `room`, or else as much of one as does. A copy. */
+  #piece(room: number): Uint8Array {
+    if (this.#rest !== undefined) return this.#cut(this.#rest, room);
+    const { bytes, byteOrder } = this.#batch;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const little = byteOrder === 'little';
+    const from = this.#at;
+    const most = Math.min(bytes.length, from + STEP_BYTES);
+    let at = from;
+    while (at < most) {
+      const left = room - (at - from);
+      const size = HEADER_BYTES + view.getUint16(at + 4, little) * HPTE_BYTES;
+      // The kernel's fit is strict: a byte more than the block.
+      if (left < MIN_READ_BYTES || left <= size) break;
+      at += size;
+    }
+    if (at > from) {
+      this.#at = at;
+      const whole = new BlockBatch(bytes.subarray(from, at), byteOrder, 0, 0);
+      const encoded = whole.encode(this.byteOrder);
+      return encoded === whole.bytes ? new Uint8Array(encoded) : encoded;
+    }
+    this.#at = from + HEADER_BYTES;
+    const index = view.getUint32(from, little);
+    const nValid = view.getUint16(from + 4, little);
+    return this.#cut({ index, nValid, nInvalid: view.getUint16(from + 6, little) }, room);
+  }
+
+  /** Entries of a block as far as there is room, and its empty slots with the last of them. */
+  #cut(
+    { index, nValid, nInvalid }: { index: number; nValid: number; nInvalid: number },
+    room: number,
+  ): Uint8Array {
+    const count = Math.min(nValid, Math.floor((room - HEADER_BYTES - 1) / HPTE_BYTES));
+    const end = this.#at + count * HPTE_BYTES;
+    const entries = this.#batch.bytes.subarray(this.#at, end);
+    this.#at = end;
+    const last = count === nValid;
+    // An index is a u32 in tables of more slots too.
+    const next = (index + count) >>> 0;
+    this.#rest = last ? undefined : { index: next, nValid: nValid - count, nInvalid };
+    return encodeBlock({ index, nInvalid: last ? nInvalid : 0, entries }, this.byteOrder);
   }
 
   write(): Promise<number> {
@@ -122,9 +189,14 @@ class ReplayDescriptor implements HtabDescriptor {
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return this.#last.then(() => undefined);
-    this.#closed = true;
-    this.#last = this.#last.then(() => this.#items.return?.());
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#failure = new IoError('E_IO', 'the HTAB fd is closed', { actual: 'EBADF' });
+      this.#giveUp?.(this.#failure);
+      // A generator answers only when an item that is under way has come, and a silent one may
+      // never: nothing waits.
+      (async () => this.#items.return?.())().catch(() => undefined);
+    }
     await this.#last;
   }
 }

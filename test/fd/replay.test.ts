@@ -1,25 +1,41 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  BlockBatch,
   BufferSource,
+  type ByteOrder,
+  FormatError,
   HashPageTable,
   type HtabFd,
+  type HtabItem,
   openHpt,
   orderOfSlots,
   replayHtabFd,
 } from '../../src/index.js';
 import { fixturesOf, load } from '../helpers/fixtures.js';
+import { plainEncode, plainKernel } from '../helpers/reference.js';
 import { blocks } from './scripted.js';
 
 const FIRST_PASSES = fixturesOf('kernel').filter(({ file }) => !/delta|written/.test(file));
 
-async function replay(bytes: Uint8Array, order?: number): Promise<HtabFd> {
-  const hpt = await openHpt(new BufferSource(bytes), {
-    from: 'kernel',
-    byteOrder: 'little',
-    order,
-  });
-  return replayHtabFd(hpt.items());
+async function replay(
+  bytes: Uint8Array,
+  order?: number,
+  byteOrder: ByteOrder = 'little',
+): Promise<HtabFd> {
+  const from = { from: 'kernel', byteOrder: 'little', order } as const;
+  const hpt = await openHpt(new BufferSource(bytes), from);
+  return replayHtabFd(hpt.items(), byteOrder);
+}
+
+const batch = (bytes: Uint8Array): HtabItem => ({
+  type: 'blocks',
+  batch: new BlockBatch(bytes, 'little', 1, 0),
+});
+const part: HtabItem = { type: 'part', offset: 0 };
+
+async function* given(...items: HtabItem[]): AsyncGenerator<HtabItem> {
+  yield* items;
 }
 
 async function bytesOf(fd: HtabFd, bufferBytes: number): Promise<Buffer> {
@@ -35,6 +51,13 @@ describe.each(FIRST_PASSES)('$file', (fixture) => {
     expect((await bytesOf(fd, 2 << 20)).equals(bytes)).toBe(true);
     expect(fd.pass().number).toBe(1);
     expect((await bytesOf(fd, 2 << 20)).length).toBe(0);
+  });
+
+  test('comes back with headers of the other byte order', async () => {
+    const bytes = load(fixture);
+    const big = await bytesOf(await replay(bytes, undefined, 'big'), 1 << 16);
+    const little = await bytesOf(await replay(bytes), 1 << 16);
+    expect(plainEncode(plainKernel(little, true), false).equals(big)).toBe(true);
   });
 
   test('smaller reads cut blocks, and give the same table', async () => {
@@ -60,6 +83,153 @@ test('parts are passes; a recording that is over changes no more', async () => {
     seen.push(pass.blocks);
   }
   expect(seen).toEqual([1, 0, 1, 0, 0]);
+});
+
+test('a block that reaches beyond slot 2^32 is cut as a u32 counts', async () => {
+  const fd = replayHtabFd(given(part, batch(blocks([0xfffffffe, 2, 3])), batch(blocks([0, 1, 0]))));
+  const { descriptor } = fd;
+  const indexes: number[] = [];
+  for (let read = await descriptor.read(25); read.length > 0; read = await descriptor.read(25)) {
+    indexes.push(new DataView(read.buffer, read.byteOffset).getUint32(0, true));
+  }
+  expect(indexes).toEqual([0xfffffffe, 0xffffffff, 0]);
+});
+
+describe('the event loop has its turn', () => {
+  // A block is a header: as many as there can be.
+  const tiny = Buffer.alloc(2 ** 20);
+  for (let i = 0; i < tiny.length; i += 8) tiny.writeUInt32LE(i, i);
+  for (let i = 0; i < tiny.length; i += 8) tiny.writeUInt16LE(1, i + 6);
+
+  /** All of it is at hand, and takes its time, of whatever machine. */
+  async function* busy(): AsyncGenerator<HtabItem> {
+    for (let at = 0; at < tiny.length; at += 2 ** 17) {
+      for (const until = performance.now() + 5; performance.now() < until; );
+      yield batch(tiny.subarray(at, at + 2 ** 17));
+    }
+  }
+
+  const abortSoon = (): AbortSignal => {
+    const controller = new AbortController();
+    setImmediate(() => controller.abort());
+    return controller.signal;
+  };
+
+  test.each([100, 4096, 2 ** 17])('while blocks are read %d bytes at a time', async (size) => {
+    const fd = replayHtabFd(busy());
+    const got: Buffer[] = [];
+    const reading = (async () => {
+      for await (const { bytes } of fd.pass({ bufferBytes: size, signal: abortSoon() })) {
+        got.push(Buffer.from(bytes));
+      }
+    })();
+    await expect(reading).rejects.toMatchObject({ code: 'E_ABORTED' });
+    // Nothing is lost: what was not read comes now.
+    got.push(await bytesOf(fd, 2 << 20));
+    expect(Buffer.concat(got).equals(tiny)).toBe(true);
+  });
+
+  test('while one long read goes on', async () => {
+    const { descriptor } = replayHtabFd(busy());
+    let turns = 0;
+    const turn = (): void => {
+      turns++;
+      next = setImmediate(turn);
+    };
+    let next = setImmediate(turn);
+    const read = await descriptor.read(Number.MAX_SAFE_INTEGER);
+    clearImmediate(next);
+    expect(turns).toBeGreaterThan(1);
+    expect(tiny.equals(read)).toBe(true);
+  });
+
+  test('while nothing changes any more', async () => {
+    const fd = replayHtabFd(given());
+    const reading = (async () => {
+      for await (const _ of fd.passes({ signal: abortSoon() }));
+    })();
+    await expect(reading).rejects.toMatchObject({ code: 'E_ABORTED' });
+  });
+});
+
+describe('a source that fails', () => {
+  async function* failing(error: unknown): AsyncGenerator<HtabItem> {
+    yield part;
+    yield batch(blocks([0, 1, 0], [1, 1, 0]));
+    throw error;
+  }
+
+  const truncated = new FormatError('E_TRUNCATED', 'it ends early', { offset: 7 });
+  test.each([
+    ['an error of the package', truncated, { code: 'E_TRUNCATED', offset: 7 }],
+    ['another error', new Error('gone'), { code: 'E_IO', message: expect.stringMatching('gone') }],
+    ['no error at all', undefined, { code: 'E_IO' }],
+  ])('%s comes after what came before it, and stays', async (_name, error, expected) => {
+    const fd = replayHtabFd(failing(error));
+    const seen: number[] = [];
+    const pass = async (): Promise<void> => {
+      for await (const read of fd.pass({ bufferBytes: 40 })) seen.push(read.count);
+    };
+    for (let i = 0; i < 3; i++) await expect(pass()).rejects.toMatchObject(expected);
+    expect(seen).toEqual([1, 1]);
+    for (const length of [0, 24, 25]) {
+      await expect(fd.descriptor.read(length)).rejects.toMatchObject(expected);
+    }
+    await fd.close();
+    await expect(fd.descriptor.read(25)).rejects.toMatchObject({ code: 'E_IO', actual: 'EBADF' });
+  });
+
+  test('a read that began gives what it has, and the next one the error', async () => {
+    const { descriptor } = replayHtabFd(failing(truncated));
+    expect((await descriptor.read(1000)).length).toBe(48);
+    await expect(descriptor.read(1000)).rejects.toBe(truncated);
+    await expect(descriptor.read(1000)).rejects.toBe(truncated);
+  });
+});
+
+describe('closing', () => {
+  const closed = { code: 'E_IO', actual: 'EBADF' };
+  async function* silent(): AsyncGenerator<HtabItem> {
+    yield batch(blocks([0, 1, 0]));
+    await new Promise(() => undefined);
+  }
+
+  test('does not wait for an item that never comes', async () => {
+    const fd = replayHtabFd(silent());
+    const reads = [25, 25, 25].map((length) => fd.descriptor.read(length));
+    expect((await reads[0])?.length).toBe(24);
+    await new Promise((resolve) => setImmediate(resolve));
+    await fd.close();
+    for (const read of reads.slice(1)) await expect(read).rejects.toMatchObject(closed);
+    await expect(fd.descriptor.read(25)).rejects.toMatchObject(closed);
+    await fd.close();
+  });
+
+  test('gives a read that waits for more what it has', async () => {
+    const fd = replayHtabFd(silent());
+    const read = fd.descriptor.read(1000);
+    await new Promise((resolve) => setImmediate(resolve));
+    await fd.close();
+    expect((await read).length).toBe(24);
+    await expect(fd.descriptor.read(1000)).rejects.toMatchObject(closed);
+  });
+
+  test.each([
+    ['fails', () => Promise.reject(new Error('no'))],
+    [
+      'throws',
+      () => {
+        throw new Error('no');
+      },
+    ],
+    ['never ends', () => new Promise<never>(() => undefined)],
+  ])('ends though the return of the source %s', async (_name, giveUp) => {
+    const next = async () => ({ done: true as const, value: undefined });
+    const fd = replayHtabFd({ [Symbol.asyncIterator]: () => ({ next, return: giveUp }) });
+    await fd.close();
+    await fd.close();
+    await expect(fd.descriptor.read(25)).rejects.toMatchObject(closed);
+  });
 });
 
 test('a read asks for room beyond the block, as of the kernel', async () => {
