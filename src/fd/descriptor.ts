@@ -45,6 +45,11 @@ export interface HtabDescriptor {
   /** Byte order of block headers: the host's. Entries are big-endian in either. */
   readonly byteOrder: ByteOrder;
   /**
+   * Whether only a read of nothing ends a pass, and a lower slot does not: so it is with recordings,
+   * whose parts may go back. Default false, as of the kernel, which begins again without a word.
+   */
+  readonly passesEndWithNothing?: boolean | undefined;
+  /**
    * One read(2) of `length` bytes: whole blocks, or none at the end of a pass.
    * @throws IoError `E_HTAB_FD` with the errno's name in `actual`; `E_IO` EBADF once it is closed
    */

@@ -56,7 +56,7 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
   /**
    * Reads one pass, or goes on with one that was not read to its end. A pass ends where the kernel
    * says that nothing is left (a read of 0 bytes) or begins again at a lower slot: with a guest that
-   * changes its table all the time, only that happens.
+   * changes its table all the time, only that happens. Of a recording, a pass is a part.
    * @throws UsageError `E_USAGE` for an fd that is written, a buffer that is too small, or while
    *   another pass is being read
    */
@@ -132,7 +132,8 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
         await this.#read({ ...options, bufferBytes });
         const read = this.#held;
         // The kernel begins again at slot 0, without a word, once it came to the end of the table.
-        if (read === undefined || read.first < this.#next) {
+        const goesBack = read !== undefined && read.first < this.#next;
+        if (read === undefined || (goesBack && !this.descriptor.passesEndWithNothing)) {
           this.#endPass();
           return;
         }

@@ -32,6 +32,7 @@ export function replayHtabFd(items: HtabItems, byteOrder: ByteOrder = 'little'):
 
 class ReplayDescriptor implements HtabDescriptor {
   readonly backend = 'replay';
+  readonly passesEndWithNothing = true;
   readonly #items: AsyncIterator<HtabItem>;
   /** What is being given, and where the next block, or the rest of one, begins in it. */
   #batch: BlockBatch;

@@ -85,6 +85,26 @@ test('parts are passes; a recording that is over changes no more', async () => {
   expect(seen).toEqual([1, 0, 1, 0, 0]);
 });
 
+describe('a part is one pass, whatever its slots', () => {
+  const mark = Buffer.alloc(8);
+  const goesBack = Buffer.concat([blocks([100, 1, 0], [200, 3, 1], [5, 2, 9]), mark]);
+  const next = Buffer.concat([blocks([50, 1, 0]), mark]);
+
+  test.each([25, 30, 41, 60, 2 << 20])('reads of %d bytes', async (bufferBytes) => {
+    const fd = await replay(Buffer.concat([goesBack, next, goesBack]));
+    const seen: [number, number][] = [];
+    for await (const pass of fd.passes({ untilQuiet: true, bufferBytes })) {
+      for await (const _ of pass);
+      seen.push([pass.valid, pass.invalid]);
+    }
+    expect(seen).toEqual([
+      [6, 10],
+      [1, 0],
+      [6, 10],
+    ]);
+  });
+});
+
 test('a block that reaches beyond slot 2^32 is cut as a u32 counts', async () => {
   const fd = replayHtabFd(given(part, batch(blocks([0xfffffffe, 2, 3])), batch(blocks([0, 1, 0]))));
   const { descriptor } = fd;
