@@ -10,6 +10,7 @@ import {
   MIN_READ_BYTES,
 } from './descriptor.js';
 import { HtabFd } from './htab-fd.js';
+import { checkLength } from './pieces.js';
 
 /** Most bytes that one read gives, whatever is asked for. */
 const MOST_BYTES = 16 * 1024 * 1024;
@@ -63,10 +64,10 @@ class ReplayDescriptor implements HtabDescriptor {
   /**
    * At most 16 MiB come, whatever is asked for.
    * @throws SpaprHtabError that the items failed with, IoError `E_IO` for another error of theirs;
-   *   IoError `E_IO` EBADF once closed, or when an item is waited for then
+   *   IoError `E_IO` EBADF once closed, or when an item is waited for then; UsageError `E_USAGE`
    */
   async read(length: number): Promise<Uint8Array> {
-    const most = Math.min(length, MOST_BYTES);
+    const most = Math.min(checkLength(length), MOST_BYTES);
     const result = this.#last.then(() => this.#read(most));
     const settled = (): void => undefined;
     this.#last = result.then(settled, settled);

@@ -252,6 +252,12 @@ describe('closing', () => {
   });
 });
 
+test.each([Number.NaN, -1, 24.5, Number.POSITIVE_INFINITY])('%d is no length', async (length) => {
+  const { descriptor } = await replay(blocks([0, 2, 1]));
+  await expect(descriptor.read(length)).rejects.toMatchObject({ code: 'E_USAGE' });
+  expect((await descriptor.read(100)).length).toBe(40);
+});
+
 test('a read asks for room beyond the block, as of the kernel', async () => {
   const { descriptor } = await replay(blocks([0, 2, 1], [9, 1, 0]));
   expect((await descriptor.read(24)).length).toBe(0);
