@@ -1,5 +1,5 @@
 import { Pace } from '../bytes/pace.js';
-import { IoError, ioError } from '../errors.js';
+import { IoError, ioError, UnsupportedError } from '../errors.js';
 import { BlockBatch, type ByteOrder, encodeBlock, HEADER_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { HPTE_BYTES } from '../htab/order.js';
@@ -23,6 +23,12 @@ const STEP_BYTES = 64 * 1024;
  * recording is over, nothing changes any more. When it fails, what came before is given first, and
  * then every read fails.
  *
+ * Of a section or an archive, the blocks are replayed and nothing else: an HTAB fd says neither the
+ * order of a table nor that there is none, in which case it gives nothing. QEMU's TCG leaves out what
+ * is empty, and spreads its first pass over several parts (hw/ppc/spapr.c htab_save_first_pass, 1.6
+ * to 10.2), where the kernel's first pass covers every slot. To `capture` them takes `partial`,
+ * `order`, and as many `passes` as there are parts.
+ *
  * @param items of a kernel dump, an archive or a section (`(await openHpt(file)).items()`); they are
  *   read as the passes are, and given up by `close`, which waits for no item
  * @param byteOrder of the block headers that are given. Default `little`
@@ -42,6 +48,8 @@ class ReplayDescriptor implements HtabDescriptor {
   #rest: { readonly index: number; readonly nValid: number; readonly nInvalid: number } | undefined;
   /** A part ended behind what the last read gave: the next one says so, by giving nothing. */
   #partEnded = false;
+  /** A block was read from the recording. */
+  #began = false;
   /** The recording has no more items. */
   #over = false;
   /** What every read fails with from now on. */
@@ -64,7 +72,8 @@ class ReplayDescriptor implements HtabDescriptor {
   /**
    * At most 16 MiB come, whatever is asked for.
    * @throws SpaprHtabError that the items failed with, IoError `E_IO` for another error of theirs;
-   *   IoError `E_IO` EBADF once closed, or when an item is waited for then; UsageError `E_USAGE`
+   *   UnsupportedError `E_UNSUPPORTED` when another table begins after the blocks of one; IoError
+   *   `E_IO` EBADF once closed, or when an item is waited for then; UsageError `E_USAGE`
    */
   async read(length: number): Promise<Uint8Array> {
     const most = Math.min(checkLength(length), MOST_BYTES);
@@ -124,11 +133,23 @@ class ReplayDescriptor implements HtabDescriptor {
         return false;
       }
       if (item.type === 'end') return false;
+      if (item.type === 'order' || item.type === 'no-hpt') this.#checkTable(item.offset);
       if (item.type !== 'blocks') continue;
+      this.#began = true;
       this.#batch = item.batch;
       this.#at = 0;
       if (item.batch.bytes.length > 0) return true;
     }
+  }
+
+  /** An HTAB fd says nothing of the table as a whole: what was read of another one would stay. */
+  #checkTable(offset: number): void {
+    if (!this.#began) return;
+    throw new UnsupportedError(
+      'E_UNSUPPORTED',
+      'the recording goes on with another table, which an HTAB fd cannot say; replay each by itself',
+      { offset },
+    );
   }
 
   #nextItem(): Promise<IteratorResult<HtabItem>> {

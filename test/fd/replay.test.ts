@@ -4,6 +4,7 @@ import {
   BlockBatch,
   BufferSource,
   type ByteOrder,
+  capture,
   FormatError,
   HashPageTable,
   type HtabFd,
@@ -12,8 +13,9 @@ import {
   orderOfSlots,
   replayHtabFd,
 } from '../../src/index.js';
-import { fixturesOf, load } from '../helpers/fixtures.js';
+import { fixture, fixturesOf, load } from '../helpers/fixtures.js';
 import { plainEncode, plainKernel } from '../helpers/reference.js';
+import { collect, scratchFile } from '../helpers/sources.js';
 import { blocks } from './scripted.js';
 
 const FIRST_PASSES = fixturesOf('kernel').filter(({ file }) => !/delta|written/.test(file));
@@ -33,6 +35,7 @@ const batch = (bytes: Uint8Array): HtabItem => ({
   batch: new BlockBatch(bytes, 'little', 1, 0),
 });
 const part: HtabItem = { type: 'part', offset: 0 };
+const end: HtabItem = { type: 'end', offset: 0 };
 
 async function* given(...items: HtabItem[]): AsyncGenerator<HtabItem> {
   yield* items;
@@ -256,6 +259,54 @@ test.each([Number.NaN, -1, 24.5, Number.POSITIVE_INFINITY])('%d is no length', a
   const { descriptor } = await replay(blocks([0, 2, 1]));
   await expect(descriptor.read(length)).rejects.toMatchObject({ code: 'E_USAGE' });
   expect((await descriptor.read(100)).length).toBe(40);
+});
+
+describe('a migration of a TCG guest', () => {
+  const bytes = load(fixture('qemu/linux-p8-live.mig.gz'));
+  const open = () => openHpt(new BufferSource(bytes));
+
+  test('is captured as a part of a table, part by part', async () => {
+    await using hpt = await open();
+    const all: HtabItem['type'][] = [];
+    for await (const item of hpt.items()) all.push(item.type);
+    const passes = all.filter((type) => type === 'end').length;
+    expect(passes).toBeGreaterThan(10);
+
+    const to = { to: 'section', force: true } as const;
+    const path = scratchFile('tcg.section');
+    // It covers neither all of the table, nor says how large that is.
+    const whole = capture(replayHtabFd(hpt.items()), path, { ...to, order: 21, passes });
+    await expect(whole).rejects.toMatchObject({ code: 'E_PASS' });
+    const unknown = capture(replayHtabFd(hpt.items()), path, { ...to, partial: true, passes });
+    await expect(unknown).rejects.toMatchObject({ code: 'E_ORDER_REQUIRED' });
+
+    const options = { ...to, order: 21, partial: true, passes };
+    const done = await capture(replayHtabFd(hpt.items()), path, options);
+    expect(done).toMatchObject({ order: 21, passes });
+    await using captured = await openHpt(path);
+    expect((await captured.table()).equals(await hpt.table())).toBe(true);
+    const [copy, original] = [captured, hpt].map((input) => collect(input.encode('section')));
+    expect((await copy)?.equals((await original) ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  test('another table after blocks is refused, not mixed with the first', async () => {
+    const order: HtabItem = { type: 'order', order: 18, offset: 40 };
+    const table = [part, batch(blocks([0, 1, 0])), end];
+    for (const other of [order, { type: 'no-hpt', offset: 40 } as const]) {
+      const { descriptor } = replayHtabFd(given(order, order, ...table, other, ...table));
+      expect((await descriptor.read(100)).length).toBe(24);
+      expect((await descriptor.read(100)).length).toBe(0);
+      const expected = { code: 'E_UNSUPPORTED', offset: 40 };
+      await expect(descriptor.read(100)).rejects.toMatchObject(expected);
+      await expect(descriptor.read(100)).rejects.toMatchObject(expected);
+    }
+  });
+
+  test('a guest without HPT gives nothing', async () => {
+    await using hpt = await openHpt(new BufferSource(load(fixture('qemu/linux-p9-radix.mig.gz'))));
+    const radix = capture(replayHtabFd(hpt.items()), scratchFile('radix.htab'), { force: true });
+    await expect(radix).rejects.toMatchObject({ code: 'E_NO_HPT' });
+  });
 });
 
 test('a read asks for room beyond the block, as of the kernel', async () => {
