@@ -1,5 +1,5 @@
 import { Pace } from '../bytes/pace.js';
-import { IoError, ioError, UnsupportedError } from '../errors.js';
+import { FormatError, IoError, ioError, UnsupportedError } from '../errors.js';
 import { BlockBatch, type ByteOrder, encodeBlock, HEADER_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { HPTE_BYTES } from '../htab/order.js';
@@ -93,32 +93,24 @@ class ReplayDescriptor implements HtabDescriptor {
     const pieces: Uint8Array[] = [];
     let used = 0;
     while (length - used >= MIN_READ_BYTES) {
-      if (this.#at >= this.#batch.bytes.length) {
-        if (!(await this.#advance(used > 0))) break;
-        continue;
+      try {
+        if (this.#pace.due) await this.#pace.pause();
+        if (this.#at >= this.#batch.bytes.length && !(await this.#nextBatch())) {
+          this.#partEnded = used > 0;
+          break;
+        }
+        const piece = this.#piece(length - used);
+        pieces.push(piece);
+        used += piece.length;
+      } catch (error) {
+        const cause = error instanceof Error ? error : new Error(String(error));
+        this.#failure ??= ioError(cause, 'read', 'the recording');
+        if (used === 0) throw this.#failure;
+        // What came before it is given first.
+        break;
       }
-      if (this.#pace.due) await this.#pace.pause();
-      const piece = this.#piece(length - used);
-      pieces.push(piece);
-      used += piece.length;
     }
     return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
-  }
-
-  /**
-   * Goes on to the next batch; false where the read ends: with its part, or, when it `gave` blocks,
-   * with a failure that is the next read's.
-   */
-  async #advance(gave: boolean): Promise<boolean> {
-    try {
-      if (await this.#nextBatch()) return true;
-      this.#partEnded = gave;
-    } catch (error) {
-      const cause = error instanceof Error ? error : new Error(String(error));
-      this.#failure ??= ioError(cause, 'read', 'the recording');
-      if (!gave) throw this.#failure;
-    }
-    return false;
   }
 
   /** Whether there is a batch before the part ends. */
@@ -170,7 +162,17 @@ class ReplayDescriptor implements HtabDescriptor {
     let at = from;
     while (at < most) {
       const left = room - (at - from);
-      const size = HEADER_BYTES + view.getUint16(at + 4, little) * HPTE_BYTES;
+      const header = bytes.length - at >= HEADER_BYTES;
+      const size = HEADER_BYTES + (header ? view.getUint16(at + 4, little) * HPTE_BYTES : 0);
+      if (size > bytes.length - at) {
+        // What stands before it is given first.
+        if (at > from) break;
+        throw new FormatError('E_TRUNCATED', 'the recording gives a part of a block', {
+          offset: this.#batch.offset + at,
+          expected: `${size} bytes`,
+          actual: String(bytes.length - at),
+        });
+      }
       // The kernel's fit is strict: a byte more than the block.
       if (left < MIN_READ_BYTES || left <= size) break;
       at += size;

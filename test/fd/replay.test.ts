@@ -202,6 +202,18 @@ describe('a source that fails', () => {
     await expect(fd.descriptor.read(25)).rejects.toMatchObject({ code: 'E_IO', actual: 'EBADF' });
   });
 
+  test.each([1, 7, 8, 23])('a block of which there are %d bytes is none', async (length) => {
+    const cut = Buffer.concat([
+      blocks([0, 1, 0], [1, 1, 0]),
+      blocks([9, 1, 0]).subarray(0, length),
+    ]);
+    const { descriptor } = replayHtabFd(given(batch(blocks([7, 1, 0])), batch(cut)));
+    expect((await descriptor.read(1000)).length).toBe(72);
+    const expected = { code: 'E_TRUNCATED', offset: 48 };
+    await expect(descriptor.read(1000)).rejects.toMatchObject(expected);
+    await expect(descriptor.read(25)).rejects.toMatchObject(expected);
+  });
+
   test('a read that began gives what it has, and the next one the error', async () => {
     const { descriptor } = replayHtabFd(failing(truncated));
     expect((await descriptor.read(1000)).length).toBe(48);
