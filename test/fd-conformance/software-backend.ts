@@ -71,7 +71,7 @@ class SoftwareVm implements Vm {
   }
 
   async startVcpu(): Promise<void> {
-    this.htab.running = true;
+    await this.htab.startVcpu();
   }
 
   async stopVcpu(): Promise<void> {

@@ -109,4 +109,29 @@ export const vmChecks: readonly Check[] = [
       await writer.put(20, V(0x200), R(1));
     },
   },
+  {
+    id: 'fd/vcpu-makes-entries',
+    source: 'kvmppc_hv_setup_htab_rma, book3s_hv.c; kvmppc_map_vrma, book3s_64_mmu_hv.c, Linux 6.1',
+    needs: ['vm', 'vcpu'],
+    async run(bench) {
+      const vm = await bench.vm(18);
+      const reader = await vm.open(READ);
+      await vm.vm.startVcpu();
+      await vm.vm.stopVcpu();
+      // Pages of 64 KiB from the last to the first, one in slot 7 of a PTEG: 64 MiB in the upper
+      // half of 2048 PTEGs. R and C are set from the start.
+      const words = ['[0 v0 i8199]'];
+      for (let page = 1023; page >= 0; page--) {
+        const slot = 8 * (2047 - page) + 7;
+        const dw0 = 0x4001ffffff000055n | (BigInt(page) & ~0x7fn);
+        const dw1 = 0x1190n | (BigInt(page) << 16n);
+        words.push(
+          `[${slot} v1 i${page === 0 ? 0 : 7}]`,
+          `${dw0.toString(16)}:${dw1.toString(16)}`,
+        );
+      }
+      assert.equal(await reader.read(1 << 20), words.join(' '));
+      assert.equal(await reader.read(1 << 20), '', 'the next pass');
+    },
+  },
 ];
