@@ -193,6 +193,9 @@ describe('allocating again while descriptors are open (kvmppc_alloc_reset_hpt)',
     vm.allocate(18);
     expect(await answer(() => vm.allocate(27))).toBe('ENOMEM');
     expect([vm.order, await read(r, 4096)]).toEqual([undefined, '0']);
+    // For 0 without an HPT the kernel clears memory that is not there.
+    expect(await answer(() => vm.allocate(0))).toBe('EINVAL');
+    expect(await answer(() => new SoftwareHtab().allocate(0))).toBe('EINVAL');
     expect(() => new SoftwareHtab({ order: 17 })).toThrow(
       expect.objectContaining({ code: 'E_ORDER' }),
     );

@@ -54,7 +54,8 @@ const CONFIGURE = 'set the MMU mode';
  *
  * Not imitated, since it is the host's doing and not a caller's: pages that the host ages, moves or
  * swaps (R and C may then reach the guest without a reader seeing a change), memory slots over
- * device memory (H_PARAMETER where an entry's WIMG does not agree), and KVM_PPC_RESIZE_HPT.
+ * device memory (H_PARAMETER where an entry's WIMG does not agree), and KVM_PPC_RESIZE_HPT. Nor is
+ * `allocate(0)` without an HPT, for which Linux 6.1 clears memory that is not there: it is EINVAL.
  */
 export class SoftwareHtab {
   readonly #vm: VmState;
