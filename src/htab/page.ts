@@ -1,3 +1,4 @@
+import { lowerBound } from './lower-bound.js';
 import { HPTE_BYTES } from './order.js';
 
 const INITIAL = 4;
@@ -36,17 +37,7 @@ export class TablePage {
 
   /** Position of the first used slot that is not below `slot`. */
   find(slot: number): number {
-    const slots = this.#slots;
-    let low = 0;
-    let high = this.#count;
-    // Tables are filled in ascending order.
-    if (high > 0 && (slots[high - 1] ?? 0) < slot) return high;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((slots[middle] ?? 0) < slot) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return lowerBound(this.#slots, this.#count, slot);
   }
 
   /** Sets `n` slots from `slot` on to the entries in `bytes` at `at`. */

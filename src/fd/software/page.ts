@@ -1,3 +1,4 @@
+import { lowerBound } from '../../htab/lower-bound.js';
 import { HPTE_BYTES } from '../../htab/order.js';
 
 const INITIAL = 4;
@@ -73,17 +74,7 @@ export class SlotPage {
 
   /** Position of the first item that is not below `slot`. */
   find(slot: number): number {
-    const slots = this.#slots;
-    let low = 0;
-    let high = this.#count;
-    // Tables are filled in ascending order.
-    if (high > 0 && (slots[high - 1] ?? 0) < slot) return high;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((slots[middle] ?? 0) < slot) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return lowerBound(this.#slots, this.#count, slot);
   }
 
   /** Position of the item of a slot, which is made if there is none. */
