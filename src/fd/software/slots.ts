@@ -1,5 +1,6 @@
 import { slotsOfOrder } from '../../htab/order.js';
 import { OCCUPIED, SlotPage } from './page.js';
+import { type PageCursor, PageList } from './pages.js';
 
 /**
  * The slots of an HPT. What it needs, and the time to walk it, grow with the entries and marks, not
@@ -10,9 +11,7 @@ export class SlotTable {
   readonly slots: number;
   /** Slots of a page: a power of two. */
   readonly pageSlots: number;
-  readonly #pages = new Map<number, SlotPage>();
-  /** The pages in ascending order, once somebody asks; appended to while they come in that order. */
-  #ordered: SlotPage[] | undefined = [];
+  #pages = new PageList();
   #last: SlotPage | undefined;
 
   /** @param order 18 to 46 */
@@ -22,15 +21,14 @@ export class SlotTable {
     this.pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
   }
 
-  /** The pages that exist, in ascending order. */
-  get pages(): readonly SlotPage[] {
-    this.#ordered ??= [...this.#pages.values()].sort((a, b) => a.first - b.first);
-    return this.#ordered;
+  /** The page of a slot, or the next one, and those behind it. */
+  pagesFrom(slot: number): PageCursor {
+    return this.#pages.from(this.#firstOf(slot));
   }
 
   /** The page of a slot, if it exists. */
   pageOf(slot: number): SlotPage | undefined {
-    const first = slot - (slot % this.pageSlots);
+    const first = this.#firstOf(slot);
     if (this.#last?.first !== first) this.#last = this.#pages.get(first);
     return this.#last;
   }
@@ -39,16 +37,14 @@ export class SlotTable {
   makePage(slot: number): SlotPage {
     const found = this.pageOf(slot);
     if (found !== undefined) return found;
-    const page = new SlotPage(slot - (slot % this.pageSlots));
-    this.#pages.set(page.first, page);
+    const page = new SlotPage(this.#firstOf(slot));
+    this.#pages.add(page);
     this.#last = page;
-    const ordered = this.#ordered;
-    if (ordered !== undefined) {
-      const last = ordered.at(-1);
-      if (last === undefined || last.first < page.first) ordered.push(page);
-      else this.#ordered = undefined;
-    }
     return page;
+  }
+
+  #firstOf(slot: number): number {
+    return slot - (slot % this.pageSlots);
   }
 
   /** A cursor on the first item that is not below `slot`. */
@@ -62,21 +58,22 @@ export class SlotTable {
    * arch/powerpc/kvm/book3s_64_mmu_hv.c, Linux 6.1).
    */
   reset(): void {
-    for (const page of this.#pages.values()) {
+    const kept = new PageList();
+    for (const cursor = this.#pages.from(0); cursor.page !== undefined; cursor.next()) {
+      const { page } = cursor;
       page.clearEntries();
       page.compact();
-      if (page.count === 0) this.#pages.delete(page.first);
+      if (page.count > 0) kept.add(page);
     }
-    this.#ordered = undefined;
+    this.#pages = kept;
     this.#last = undefined;
   }
 }
 
 /** A place among the items of a table. Dead ones count: they are clean and empty. */
 export class SlotCursor {
-  readonly #pages: readonly SlotPage[];
+  readonly #pages: PageCursor;
   readonly #slots: number;
-  #index: number;
   /** The page that the item is in; undefined behind the last item. */
   #page: SlotPage | undefined;
   /** Position of the item in its page. */
@@ -85,12 +82,10 @@ export class SlotCursor {
   slot = 0;
 
   constructor(table: SlotTable, slot: number) {
-    this.#pages = table.pages;
+    this.#pages = table.pagesFrom(slot);
     this.#slots = table.slots;
-    const first = slot - (slot % table.pageSlots);
-    this.#index = positionOf(this.#pages, first);
-    this.#page = this.#pages[this.#index];
-    if (this.#page?.first === first) this.i = this.#page.find(slot - first);
+    this.#page = this.#pages.page;
+    if (this.#page !== undefined) this.i = this.#page.find(slot - this.#page.first);
     this.#settle();
   }
 
@@ -130,23 +125,11 @@ export class SlotCursor {
   #settle(): void {
     let page = this.#page;
     while (page !== undefined && this.i >= page.count) {
-      this.#index++;
-      page = this.#pages[this.#index];
+      this.#pages.next();
+      page = this.#pages.page;
       this.#page = page;
       this.i = 0;
     }
     this.slot = page === undefined ? this.#slots : page.first + page.slotAt(this.i);
   }
-}
-
-/** Position of the first page that does not begin below `first`. */
-function positionOf(pages: readonly SlotPage[], first: number): number {
-  let low = 0;
-  let high = pages.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((pages[middle]?.first ?? 0) < first) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
