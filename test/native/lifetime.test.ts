@@ -28,10 +28,24 @@ describe.runIf(LINUX)('no descriptor is left open', () => {
   });
 
   test.each([1, 2])('by threads that are ended at any moment (seed %i)', async (seed) => {
-    const { threads, terminated, opened, before, after } = await run('workers.mjs', [60, seed]);
+    const { threads, terminated, opened, before, after } = await run('workers.mjs', [
+      ...[60, seed, 'once', 'endless', 'endless', 'endless'],
+    ]);
     expect(threads).toBeGreaterThanOrEqual(60);
     expect(terminated).toBeGreaterThan(20);
     expect(opened).toBeGreaterThan(5000);
+    expect(after).toBe(before);
+  });
+
+  // None of these threads may take the process with it: an exception of C++ that meets one would.
+  test.each([
+    ['loads the addon', 'load'],
+    ['asks for what the host has', 'probe'],
+    ['makes every other call', 'calls'],
+  ])('by a thread that is ended while it %s', async (_, task) => {
+    const { threads, terminated, before, after } = await run('workers.mjs', [60, 1, task]);
+    expect(threads).toBeGreaterThanOrEqual(60);
+    expect(terminated).toBe(threads);
     expect(after).toBe(before);
   });
 
