@@ -66,7 +66,7 @@ BlocksTransferred WriteBlocks(int fd, const char* bytes, size_t length) {
     }
     const Transferred written = Write(fd, block, size);
     if (written.error != 0 || written.count != size) {
-      done.error = written.error != 0 ? written.error : EIO;
+      done.error = written.error != 0 ? written.error : EPROTO;
       break;
     }
     done.blocks++;

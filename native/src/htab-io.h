@@ -32,7 +32,8 @@ Transferred Write(int fd, const char* bytes, size_t length);
 // block with entries the kernel looks for the next header at the wrong place; nor is a part of a
 // block, whose rest it takes from the memory behind it (kvm_htab_write of
 // arch/powerpc/kvm/book3s_64_mmu_hv.c, Linux 6.1). EINVAL: a block does not end within the bytes, and
-// was not handed over. EIO: the kernel took another number of bytes than the block has.
+// was not handed over. EPROTO: the kernel took another number of bytes than the block has, of which it
+// has no errno itself; it gives EBADF, EBUSY, EFAULT, EINVAL and EIO.
 BlocksTransferred WriteBlocks(int fd, const char* bytes, size_t length);
 
 #endif

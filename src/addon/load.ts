@@ -44,7 +44,8 @@ export interface NativeFile {
   /**
    * One write(2) for each block of `bytes` (headers in the byte order of the host), up to the
    * first that fails. A block that does not end within `bytes` is never handed over: EINVAL.
-   * EIO: the kernel took another number of bytes than the block has.
+   * EPROTO, which kvm-hv gives for no write: the kernel took another number of bytes than the block
+   * has, so some of it may be in the table.
    */
   writeBlocks(
     bytes: Uint8Array,
