@@ -25,9 +25,11 @@ napi_value Operation::Begin(napi_env env, const char* name, std::unique_ptr<Oper
 
 void Operation::Execute(napi_env, void* data) { static_cast<Operation*>(data)->Run(); }
 
-void Operation::Complete(napi_env env, napi_status, void* data) {
+void Operation::Complete(napi_env env, napi_status status, void* data) {
   std::unique_ptr<Operation> operation(static_cast<Operation*>(data));
   napi_delete_async_work(env, operation->work_);
+  // Cancelled: it did not run, and 0 bytes without an errno would be the end of a pass.
+  if (status != napi_ok) return;
   const napi_value result = operation->Result(env);
   if (result != nullptr) napi_resolve_deferred(env, operation->deferred_, result);
 }

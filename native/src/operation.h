@@ -5,7 +5,8 @@
 #include <memory>
 #include <node_api.h>
 
-// Work on a thread of the pool, whose outcome a promise gives. The promise is never rejected.
+// Work on a thread of the pool, whose outcome a promise gives. The promise is never rejected; of work
+// that is cancelled, as only an environment that ends may do, it stays as it is.
 //
 // Plain Node-API: the wrapper of C++ ends the process when a promise cannot be settled because its
 // worker thread is being terminated. Here such a promise stays as it is.
