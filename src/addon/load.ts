@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { resolve, toNamespacedPath } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** What the host's KVM says; see native/src/probe.h. */
@@ -101,7 +101,7 @@ export type AddonLoad =
 
 /** Set to anything, this variable makes the package work as where the addon could not be built. */
 const OFF = 'SPAPR_HTAB_NO_ADDON';
-/** The file that this variable names is loaded, and no other. It is read once. */
+/** The file that this variable names is loaded as the addon, and no other. It is read once. */
 const FILE = 'SPAPR_HTAB_ADDON';
 
 let loaded: AddonLoad | undefined;
@@ -116,18 +116,26 @@ export function loadAddon(): AddonLoad {
 }
 
 function load(): AddonLoad {
-  const require = createRequire(import.meta.url);
   let path: string | undefined;
   try {
-    path = process.env[FILE] ? resolve(process.env[FILE]) : find(require);
-    return { addon: require(path) as Addon, path };
+    path = process.env[FILE] ? resolve(process.env[FILE]) : find();
+    return { addon: open(path), path };
   } catch (failure) {
     return { path, failure };
   }
 }
 
+/** Not by `require`, which takes a file for JSON or JavaScript, and executes it, by its name. */
+function open(path: string): Addon {
+  const module: { exports: Partial<Addon> | null } = { exports: {} };
+  process.dlopen(module, toNamespacedPath(path));
+  if (typeof module.exports?.probe === 'function') return module.exports as Addon;
+  throw new Error(`${path} is an addon, but not that of spapr-htab: it has no function \`probe\``);
+}
+
 /** A build of this machine's own, else the prebuilt one for its platform, CPU and C library. */
-function find(require: NodeJS.Require): string {
+function find(): string {
+  const require = createRequire(import.meta.url);
   const { path } = require('node-gyp-build') as { path(folder: string): string };
   return path(fileURLToPath(new URL('../../native', import.meta.url)));
 }

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadAddon } from '../../src/addon/load.js';
@@ -55,6 +56,73 @@ test('takes no other one instead, and says what is wrong with it', () => {
   expect(rest).toEqual({ path: missing, htab: false });
   expect(failure).toContain(missing);
   if (LINUX) expect(reason).toContain('the compiled part of spapr-htab is not there');
+});
+
+/** An addon whose exports are what this C gives: Node's exports are its argument. */
+function addonOf(name: string, c: string): string {
+  const file = scratchFile(name);
+  const source = `void *napi_register_module_v1(void *env, void *exports) { ${c} }`;
+  // A compiler does not expect a sanitizer beneath it.
+  const { LD_PRELOAD: _, ...env } = process.env;
+  execFileSync('gcc', ['-shared', '-fPIC', '-w', '-x', 'c', '-o', file, '-'], {
+    env,
+    input: source,
+  });
+  return file;
+}
+
+test.runIf(LINUX).each([
+  ['JSON', () => scratchFile('null.json', Buffer.from('null'))],
+  ['JavaScript', () => scratchFile('addon.cjs', Buffer.from('console.log("executed")'))],
+  ['JavaScript of no name', () => scratchFile('addon', Buffer.from('console.log("executed")'))],
+  ['nothing', () => scratchFile('empty.node', Buffer.alloc(0))],
+  ['a device', () => '/dev/null'],
+  ['a folder', () => dirname(scratchFile('in-a-folder'))],
+])('is no %s, which is not executed', (_, file) => {
+  const named = file();
+  // What is executed prints, and then this is no JSON.
+  const { failure, reason, ...rest } = loaded({ SPAPR_HTAB_ADDON: named });
+  expect(rest).toEqual({ path: named, htab: false });
+  expect(failure).toContain(named);
+  expect(reason).toContain(failure);
+});
+
+test.runIf(LINUX).each([
+  ['nothing', 'return exports;'],
+  ['null', 'void *null = 0; napi_get_null(env, &null); return null;'],
+])('is no addon of others, which exports %s', (_, c) => {
+  const other = addonOf('other.node', c);
+  const { failure, reason, ...rest } = loaded({ SPAPR_HTAB_ADDON: other });
+  expect(rest).toEqual({ path: other, htab: false });
+  expect(failure).toBe(
+    `Error: ${other} is an addon, but not that of spapr-htab: it has no function \`probe\``,
+  );
+  expect(reason).toContain(failure);
+});
+
+test.runIf(LINUX)('is loaded in every thread, and twice in one', () => {
+  const url = new URL('../../dist/addon/load.js', import.meta.url).href;
+  const worker = `
+    import { parentPort } from 'node:worker_threads';
+    const loads = await Promise.all(['', '?again'].map((query) => import('${url}' + query)));
+    const addons = loads.map(({ loadAddon }) => loadAddon().addon);
+    const [a, b] = addons.map(({ htab }) => htab.duplicate(0).file);
+    const taken = addons.map(({ htab }) => htab.receive(a).errno);
+    parentPort.postMessage({ two: addons[0] !== addons[1], taken, open: a.fd > 2 && b.fd > 2 });`;
+  const script = `
+    import { once } from 'node:events';
+    import { Worker } from 'node:worker_threads';
+    import { loadAddon } from '${url}';
+    const url = new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(worker)}));
+    const workers = [1, 2, 3].map(() => new Worker(url));
+    const said = await Promise.all(workers.map((worker) => once(worker, 'message')));
+    console.log(JSON.stringify([typeof loadAddon().addon.probe, ...said.flat()]));`;
+  const args = ['--input-type=module', '-e', script];
+  const { ENOTSOCK } = constants.errno;
+  const each = { two: true, taken: [ENOTSOCK, ENOTSOCK], open: true };
+  const stdio = ['ignore', 'pipe', 'inherit'] as const;
+  const out = execFileSync(process.execPath, args, { encoding: 'utf8', stdio: [...stdio] });
+  expect(JSON.parse(out)).toEqual(['function', each, each, each]);
 });
 
 test.runIf(LINUX)('survives one that is for a host of the other byte order', () => {
