@@ -49,8 +49,6 @@ export interface KernelRun {
   readonly results: ReadonlyMap<string, Buffer>;
   /** From the start of QEMU to its end. */
   readonly seconds: number;
-  /** Till the program began, by the guest's clock, which begins with its kernel. */
-  readonly bootSeconds: number;
   /** What the kernel and init have said. */
   readonly console: string;
   /** What it ran on, e.g. `Linux 6.1.0-50-powerpc64le (Debian 6.1.176-1), nodejs 18.20.4+dfsg-1~deb12u2`. */
@@ -65,7 +63,10 @@ const SECONDS = 300;
 export async function prepare({
   packages,
   signal,
-}: RunOptions = {}): Promise<{ readonly image: Image; readonly addons: Addons }> {
+}: Pick<RunOptions, 'packages' | 'signal'> = {}): Promise<{
+  readonly image: Image;
+  readonly addons: Addons;
+}> {
   try {
     const addons = await compileAddons(signal);
     return { image: await prepareImage(packages, signal), addons };
@@ -113,14 +114,12 @@ export async function runOnKernel(
           `--- console (all of it is in ${log}):\n${tail(console)}`,
       );
     }
-    const boot = /kernel-test: job begins, up ([\d.]+)/.exec(console)?.[1];
     return {
       stdout: stdout ?? '',
       stderr: stderr ?? '',
       status: Number(status),
       results: await readResults(share),
       seconds: took,
-      bootSeconds: Number(boot),
       console,
       release: image.release,
     };

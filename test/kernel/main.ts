@@ -4,13 +4,14 @@
  */
 import { parseArgs } from 'node:util';
 import { MACHINES, type Machine, prepare } from './machine.js';
-import { whatIsMissing } from './programs.js';
+import { installMissing } from './programs.js';
 import { writeRecording } from './recordings.js';
-import { type ConformanceOptions, type ConformanceRun, conformanceOn } from './run.js';
+import { type ConformanceRun, conformanceOn } from './run.js';
 
 const USAGE = `usage: npm run test:kernel -- [MACHINE...] [--seed N] [--sequences N] [--operations N] [--record]
 
 MACHINE: ${MACHINES.map(({ name }) => name).join(', ')}; all unless given.
+For root, programs that are missing are installed with apt-get first.
 --record keeps what the kernels answer in fixtures/kernel.`;
 
 async function main(signal: AbortSignal): Promise<void> {
@@ -25,18 +26,19 @@ async function main(signal: AbortSignal): Promise<void> {
     },
   });
   if (values.help) return console.log(USAGE);
-  const missing = whatIsMissing();
-  if (missing !== undefined) throw new Error(`this host lacks programs: ${missing}`);
-  const { image } = await prepare({ signal });
-  console.log(image.release);
   const machines = MACHINES.filter(
     ({ name }) => positionals.length === 0 || positionals.includes(name),
   );
   if (machines.length < positionals.length) throw new Error(USAGE);
-  const [seed, sequences, operations] = [values.seed, values.sequences, values.operations].map(
-    Number,
-  );
-  const options = { seed, sequences, operations, signal } as ConformanceOptions;
+  const options = {
+    seed: wholeNumber('seed', values.seed),
+    sequences: wholeNumber('sequences', values.sequences),
+    operations: wholeNumber('operations', values.operations),
+    signal,
+  };
+  await installMissing(console.log, signal);
+  const { image } = await prepare({ signal });
+  console.log(image.release);
   const totals = { checks: 0, operations: 0 };
   for (const machine of machines) {
     const run = await conformanceOn(machine, options);
@@ -49,6 +51,12 @@ async function main(signal: AbortSignal): Promise<void> {
     `${totals.checks} conformance checks passed, ${totals.operations} random operations gave the same, ` +
       `on ${machines.length} machines`,
   );
+}
+
+function wholeNumber(name: string, text: string): number {
+  const number = Number(text);
+  if (/^\d+$/.test(text) && number < 2 ** 31) return number;
+  throw new Error(`--${name} takes a whole number below 2^31, not "${text}"\n\n${USAGE}`);
 }
 
 function tell(machine: Machine, run: ConformanceRun): void {

@@ -13,6 +13,8 @@ export interface ConformanceOptions {
   readonly sequences?: number;
   /** Operations in each. Default 1000. */
   readonly operations?: number;
+  /** After which the machine is ended, and that is an error. Default 1800. */
+  readonly seconds?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -35,7 +37,7 @@ export async function conformanceOn(
   machine: Machine,
   options: ConformanceOptions = {},
 ): Promise<ConformanceRun> {
-  const { seed = 1, sequences = 6, operations = 1000, signal } = options;
+  const { seed = 1, sequences = 6, operations = 1000, seconds: limit = 1800, signal } = options;
   const host = HOSTS[machine.name];
   if (host === undefined) throw new Error(`no such host: ${machine.name}`);
   const { status, stderr, results, seconds } = await runOnKernel(machine, PROGRAM, {
@@ -48,7 +50,7 @@ export async function conformanceOn(
       'many.r1048576': load(fixture('kvm/p8-many-r1048576.htab.gz')),
       'snapshot.mig': load(fixture('qemu/linux-p8-paused.mig.gz')),
     },
-    seconds: 1800,
+    seconds: limit,
     signal,
   });
   const report = results.get('conformance.json');
