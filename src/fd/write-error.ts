@@ -77,6 +77,8 @@ function likelyCause(errno: string, block: HtabBlock): string {
       );
     case 'EBADF':
       return 'the fd was opened for reading, or is closed';
+    case 'EPROTO':
+      return 'the kernel took another number of bytes than the block has';
     case 'EFAULT':
       return 'the kernel could not read the block';
     default:
