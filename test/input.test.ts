@@ -3,12 +3,14 @@ import { gzipSync } from 'node:zlib';
 import {
   BufferSource,
   ByteReader,
+  capture,
   convert,
   encodeBlock,
   IterableSource,
   inspect,
   openHpt,
   readArchive,
+  SoftwareHtab,
   writeImage,
 } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
@@ -46,6 +48,102 @@ describe('what a file is not taken for', () => {
     expect(stdout.toString()).toContain('compressed with gzip');
     expect((await cli(['info', scratchFile('g', smallGuest()), '--snapshot', 'x'])).code).toBe(2);
   });
+});
+
+describe('HTAB blocks that begin with headers which read the same in both byte orders', () => {
+  const entries = (count: number): Buffer =>
+    Buffer.concat(Array.from({ length: count }, (_, i) => hpte(i)));
+  const longest = entries(0xffff);
+  const block = (index: number, nInvalid: number) => ({ index, entries: longest, nInvalid });
+  const mark = { index: 0, entries: Buffer.alloc(0), nInvalid: 0 };
+  const cases = {
+    // 300,000 entries from slot 0 on.
+    'full blocks': [0, 1, 2, 3].map((i) => block(0xffff * i, 0)),
+    'full blocks behind a mark': [mark, ...[0, 1].map((i) => block(0xffff * i, 0))],
+    // 0x00010100, 0x00020200.
+    'three such headers': [
+      block(0, 0x101),
+      block(0x10100, 0x101),
+      block(0x20200, 0),
+      block(0x301ff, 0),
+    ],
+    'such entries and then empty slots': [
+      block(0, 0xffff),
+      { ...mark, index: 0x1fffe, nInvalid: 2 },
+    ],
+  };
+  const open = (bytes: Buffer, start: number, pipe: boolean) => {
+    const file = Buffer.concat([Buffer.alloc(start), bytes]);
+    function* pieces(): Generator<Uint8Array> {
+      for (let at = 0; at < file.length; at += 65536) yield file.subarray(at, at + 65536);
+    }
+    const source = pipe ? new IterableSource(pieces()) : new BufferSource(file);
+    return openHpt(source, { offset: start, spoolLimit: 0 });
+  };
+
+  test.each(Object.entries(cases))('%s', async (_name, blocks) => {
+    for (const byteOrder of ['little', 'big'] as const) {
+      const bytes = plainEncode(blocks, byteOrder === 'little');
+      for (const pipe of [true, false]) {
+        await using hpt = await open(bytes, 0, pipe);
+        expect(hpt).toMatchObject({ format: 'kernel', byteOrder });
+        const copies: Buffer[] = [];
+        for await (const piece of hpt.encode('kernel', { byteOrder }))
+          copies.push(Buffer.from(piece));
+        // Marks are no blocks.
+        expect(Buffer.concat(copies).equals(bytes.subarray(blocks[0] === mark ? 8 : 0))).toBe(true);
+      }
+    }
+  });
+
+  test('are told by a capture of our own', async () => {
+    const vm = new SoftwareHtab({ order: 24 });
+    await using fd = vm.open({ write: true });
+    const each = 60_000;
+    for (let index = 0; index < 300_000; index += each) {
+      const bytes = encodeBlock({ index, nInvalid: 0, entries: entries(each) }, 'little');
+      await fd.descriptor.writeBlocks(bytes);
+    }
+    const path = scratchFile('captured.htab');
+    await capture(vm.open(), path);
+    await using hpt = await openHpt(path);
+    expect(hpt).toMatchObject({ format: 'kernel', byteOrder: 'little' });
+    expect((await hpt.table()).order).toBe(24);
+  });
+
+  test.each([1, 3.5, 4])(
+    'the head is still there in a pipe, %d MiB from its beginning',
+    async (mib) => {
+      const bytes = plainEncode(cases['full blocks'].slice(0, 2), true);
+      // Where the pipe keeps less than a block, its byte order cannot be told.
+      const opened = open(bytes, mib * 2 ** 20 - 200, true);
+      if (mib > 1) return expect(opened).rejects.toMatchObject({ code: 'E_AMBIGUOUS' });
+      await using hpt = await opened;
+      let valid = 0;
+      for await (const item of hpt.items()) {
+        if (item.type === 'blocks') for (const { nValid } of item.batch) valid += nValid;
+      }
+      expect(valid).toBe(2 * 0xffff);
+    },
+  );
+});
+
+test.each([2, 3.3, 3.9])('what stands %d MiB from the beginning of a pipe is read', async (mib) => {
+  const start = mib * 2 ** 20;
+  const bytes = Buffer.concat([Buffer.alloc(start), load(fixture('kvm/p8-many-r2048.htab.gz'))]);
+  const pieces = [
+    bytes.subarray(0, 3 << 20),
+    bytes.subarray(3 << 20, 9 << 19),
+    bytes.subarray(9 << 19),
+  ];
+  await using hpt = await openHpt(new IterableSource(pieces), {
+    offset: start,
+    order: 24,
+    spoolLimit: 0,
+  });
+  const copies: Buffer[] = [];
+  for await (const piece of hpt.encode('kernel')) copies.push(Buffer.from(piece));
+  expect(Buffer.concat(copies).equals(bytes.subarray(start))).toBe(true);
 });
 
 describe('the order of HTAB blocks', () => {

@@ -1,13 +1,21 @@
 import { abortable } from '../bytes/abort.js';
-import type { ByteSource } from '../bytes/source.js';
+import { type ByteSource, RETAINED_HEAD } from '../bytes/source.js';
 import { FormatError } from '../errors.js';
+import { HEADER_BYTES } from '../htab/block.js';
 import { FLAG_VALID, FLAGS_BYTE, isZeroEntry } from '../htab/hpte.js';
 import { HPTE_BYTES, isOrder, orderOfSlots } from '../htab/order.js';
-import { type ByteOrderVerdict, type Reading, sniffByteOrder } from '../htab/sniff.js';
+import {
+  type ByteOrderVerdict,
+  type Reading,
+  sniffByteOrder,
+  tellingHeader,
+} from '../htab/sniff.js';
 import type { InputFormat } from './format.js';
 
 /** How much of a file is looked at. */
 const HEAD_BYTES = 1024 * 1024;
+/** How much where that cannot tell the byte order of HTAB blocks: a few of the longest. */
+const LONG_HEAD_BYTES = RETAINED_HEAD;
 
 export interface Head {
   readonly bytes: Buffer;
@@ -15,10 +23,32 @@ export interface Head {
   readonly whole: boolean;
 }
 
-/** Reads the beginning of a source, which stays readable. */
+/**
+ * Reads the beginning of a source, which stays readable: 1 MiB, and where that is HTAB blocks whose
+ * headers read the same in both byte orders, up to 4 MiB to have one that does not.
+ */
 export async function readHead(source: ByteSource, start = 0, signal?: AbortSignal): Promise<Head> {
-  const buffer = Buffer.alloc(HEAD_BYTES);
-  let length = 0;
+  // Of a pipe, what is read beyond what it keeps would be gone.
+  const kept = source.seekable || start >= RETAINED_HEAD ? LONG_HEAD_BYTES : RETAINED_HEAD - start;
+  let head = await readOn(source, start, Buffer.alloc(0), Math.min(HEAD_BYTES, kept), signal);
+  for (;;) {
+    const needed = tellingHeader(head.bytes) + HEADER_BYTES;
+    const { length } = head.bytes;
+    if (head.whole || needed <= length || needed > kept) return head;
+    head = await readOn(source, start, head.bytes, needed, signal);
+  }
+}
+
+/** Reads on behind `bytes` until there are `most`, or all. */
+async function readOn(
+  source: ByteSource,
+  start: number,
+  bytes: Buffer,
+  most: number,
+  signal: AbortSignal | undefined,
+): Promise<Head> {
+  const buffer = Buffer.alloc(most);
+  let length = bytes.copy(buffer);
   while (length < buffer.length) {
     const reading = source.read(buffer.subarray(length), start + length);
     const count = await abortable(reading, signal);

@@ -49,6 +49,24 @@ export function sniffByteOrder(
   return { byteOrder: judge(little, big), little, big };
 }
 
+/**
+ * Where the first header stands that does not read the same in both byte orders, if these are
+ * blocks; it may be behind these bytes, when a block with entries leads there. Otherwise 0.
+ */
+export function tellingHeader(bytes: Uint8Array): number {
+  const differ = (one: number, other: number): boolean => bytes[one] !== bytes[other];
+  let at = 0;
+  let nValid = 0;
+  while (at + HEADER_BYTES <= bytes.length) {
+    if (differ(at, at + 3) || differ(at + 1, at + 2)) return at;
+    if (differ(at + 4, at + 5) || differ(at + 6, at + 7)) return at;
+    nValid = (bytes[at + 4] ?? 0) * 0x101;
+    at += HEADER_BYTES + nValid * HPTE_BYTES;
+  }
+  // Zeros are marks, if they are blocks at all: no reason to look for their end.
+  return nValid > 0 ? at : 0;
+}
+
 function judge(little: Reading, big: Reading): ByteOrderVerdict['byteOrder'] {
   if (little.fault && big.fault) return 'neither';
   if (little.fault) return 'big';
@@ -109,11 +127,13 @@ function readAs(
     ) {
       if (!((bytes[entry + FLAGS_BYTE] ?? 0) & FLAG_VALID)) return done('an entry is not valid');
     }
-    if (end > bytes.length) break;
     coverage.add(index, nValid, nInvalid);
     if (index < last) ascending = false;
     last = index;
     blocks++;
+    // Its header counts though its entries go on: behind a long block it may be the only one that
+    // does not read the same in both byte orders.
+    if (end > bytes.length) break;
     at = end;
   }
   // Marks alone, or zeros, are no evidence of anything.

@@ -48,6 +48,18 @@ describe('by hand', () => {
     expect(sniffByteOrder(bytes, false, 18).byteOrder).toBe('little');
   });
 
+  test('the header of a block counts, though its entries go on behind the head', () => {
+    for (const little of [true, false]) {
+      const bytes = plainEncode([block(0, 0xffff, 0), block(0xffff, 3, 1)], little);
+      const [header, entry] = [0xffff * 16 + 16, 0xffff * 16 + 32];
+      expect(sniffByteOrder(bytes.subarray(0, header - 1), false).byteOrder).toBe('ambiguous');
+      for (const length of [header, entry, bytes.length]) {
+        const verdict = sniffByteOrder(bytes.subarray(0, length), false);
+        expect(verdict.byteOrder).toBe(little ? 'little' : 'big');
+      }
+    }
+  });
+
   test('what is no block in either order says where it fails', () => {
     const verdict = sniffByteOrder(Buffer.alloc(64, 0xee), true);
     expect(verdict).toMatchObject({ byteOrder: 'neither', little: { fault: { offset: 0 } } });
