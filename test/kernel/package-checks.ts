@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import {
   adoptHtabFd,
+  BlockBatch,
   capture,
+  encodeBlock,
   type HtabFd,
   HtabWriteError,
   htabFdOfProcess,
@@ -16,6 +18,7 @@ import {
   receiveHtabFd,
   restore,
 } from '../../src/index.js';
+import { R, V } from '../fd-conformance/bench.js';
 import type { Kvm, Vm } from './vm.js';
 
 const FILES = process.env.SPAPR_HTAB_FILES ?? '.';
@@ -23,6 +26,9 @@ const CLI = process.env.SPAPR_HTAB_CLI ?? '';
 /** First pass of a Linux guest's table of order 22, as a kernel gave it. */
 const GUEST = join(FILES, 'guest.htab');
 const ORDER = 22;
+const HPTE_BYTES = 16;
+/** What the kernel sets in the first doubleword of every entry. */
+const SOFTWARE_LOCK = 0x40n;
 
 export interface PackageCheck {
   readonly id: string;
@@ -57,6 +63,34 @@ async function command(args: readonly string[], fd: number): Promise<Record<stri
   const [out, errors] = await said;
   assert.equal(status, 0, errors);
   return JSON.parse(out ?? '') as Record<string, unknown>;
+}
+
+/** A block with one entry, which an fd that is written must take. */
+async function put(fd: HtabFd, slot: number): Promise<void> {
+  assert.equal(fd.write, true);
+  const entries = Buffer.alloc(HPTE_BYTES);
+  entries.writeBigUInt64BE(V(slot), 0);
+  entries.writeBigUInt64BE(R(1), 8);
+  const bytes = encodeBlock({ index: slot, nInvalid: 0, entries }, fd.descriptor.byteOrder);
+  const { blocks, valid } = await fd.apply(new BlockBatch(bytes, fd.descriptor.byteOrder, 1, 0));
+  assert.deepEqual([blocks, valid], [1, 1]);
+}
+
+/** Slots of the entries that a fresh fd gives, each of which must be what {@link put} has written. */
+async function slotsIn(vm: Vm): Promise<number[]> {
+  await using reader = await openHtabFd(vm.fd);
+  const slots: number[] = [];
+  for await (const batch of reader.pass()) {
+    for (const { index, nValid, entries } of batch) {
+      for (let i = 0; i < nValid; i++) {
+        const entry = Buffer.from(entries).subarray(i * HPTE_BYTES);
+        assert.equal(entry.readBigUInt64BE(0) & ~SOFTWARE_LOCK, V(index + i));
+        assert.equal(entry.readBigUInt64BE(8), R(1));
+        slots.push(index + i);
+      }
+    }
+  }
+  return slots;
 }
 
 const fds = (): number => readdirSync('/proc/self/fd').length;
@@ -141,7 +175,8 @@ export const packageChecks: readonly PackageCheck[] = [
       const vm = newVm(kvm, 18);
       const before = fds();
       const { htab } = vm.open();
-      assert.ok(htab !== undefined);
+      const { htab: writer } = vm.open(2n);
+      assert.ok(htab !== undefined && writer !== undefined);
       await using adopted = await adoptHtabFd(htab.fd);
       assert.equal(adopted.write, false);
       assert.equal((await dump(adopted)).length, 8);
@@ -150,11 +185,13 @@ export const packageChecks: readonly PackageCheck[] = [
       await using received = await receiveHtabFd(path);
       assert.equal(received.pass().number, 0);
       for await (const _ of received.pass()) assert.fail('the first pass was read already');
-      const { htab: writer } = vm.open(2n);
-      assert.ok(writer !== undefined);
       await using written = await adoptHtabFd(writer.fd);
-      assert.equal(written.write, true);
-      for (const fd of [adopted, received, written]) await fd.close();
+      await put(written, 100);
+      assert.equal(writer.serve(path).errno, undefined);
+      await using receivedWriter = await receiveHtabFd(path);
+      await put(receivedWriter, 200);
+      assert.deepEqual(await slotsIn(vm), [100, 200]);
+      for (const fd of [adopted, received, written, receivedWriter]) await fd.close();
       for (const raw of [htab, writer]) raw.close();
       assert.equal(fds(), before, 'none stays open');
       vm.close();
@@ -219,21 +256,48 @@ export const packageChecks: readonly PackageCheck[] = [
     async run(kvm) {
       const vm = newVm(kvm, 18);
       const { htab } = vm.open();
-      assert.ok(htab !== undefined);
-      // The child has it as its number 3; ours goes.
+      const { htab: writer } = vm.open(2n);
+      assert.ok(htab !== undefined && writer !== undefined);
+      // The child has them as its numbers 3 and 4; ours go.
       const child = spawn('/bin/busybox', ['sleep', '600'], {
-        stdio: ['ignore', 'ignore', 'ignore', htab.fd],
+        stdio: ['ignore', 'ignore', 'ignore', htab.fd, writer.fd],
       });
       try {
         await once(child, 'spawn');
-        htab.close();
-        await using taken = await htabFdOfProcess(child.pid ?? 0);
+        for (const raw of [htab, writer]) raw.close();
+        const pid = child.pid ?? 0;
+        await using taken = await htabFdOfProcess(pid, { fd: 3 });
         assert.equal((await dump(taken)).length, 8);
+        await assert.rejects(htabFdOfProcess(pid), /several HTAB fds.*3 \(read\), 4 \(written\)/);
         const missing = htabFdOfProcess(process.pid, { fd: 0 });
         await assert.rejects(missing, { code: 'E_NOT_HTAB_FD' });
-        const pid = ['--pid', String(child.pid), '--partial'];
-        const done = await command(['capture', ...pid, '-o', '/tmp/taken.htab'], 0);
+        const words = ['--pid', String(pid), '--fd', '3', '--partial'];
+        const done = await command(['capture', ...words, '-o', '/tmp/taken.htab'], 0);
         assert.equal(done.blocks, 0, 'its first pass was read');
+        await using takenWriter = await htabFdOfProcess(pid, { fd: 4 });
+        await put(takenWriter, 300);
+        assert.deepEqual(await slotsIn(vm), [300]);
+      } finally {
+        child.kill('SIGKILL');
+      }
+      vm.close();
+    },
+  },
+  {
+    id: 'package/the-only-fd-of-another-process',
+    async run(kvm) {
+      const vm = newVm(kvm, 18);
+      const { htab: writer } = vm.open(2n);
+      assert.ok(writer !== undefined);
+      const child = spawn('/bin/busybox', ['sleep', '600'], {
+        stdio: ['ignore', 'ignore', 'ignore', writer.fd],
+      });
+      try {
+        await once(child, 'spawn');
+        writer.close();
+        await using taken = await htabFdOfProcess(child.pid ?? 0);
+        await put(taken, 400);
+        assert.deepEqual(await slotsIn(vm), [400]);
       } finally {
         child.kill('SIGKILL');
       }
