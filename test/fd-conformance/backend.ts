@@ -21,6 +21,10 @@ export type Feature =
   | 'open'
   /** Several blocks in one write are not taken as documented: the kernel's bugs. */
   | 'kernel-writes'
+  /** They are taken as documented. */
+  | 'documented-writes'
+  /** A host whose headers are little-endian. */
+  | 'little-endian'
   /** Calls of the operating system around the fd: ioctl, fcntl, lseek, processes. */
   | 'system'
   /** A vCPU that runs. */

@@ -11,7 +11,7 @@ export function replayBackend(): Backend {
   return {
     name: 'replay',
     host: software.host,
-    features: new Set(['open']),
+    features: new Set(['open', 'little-endian']),
     byteOrder: 'little',
     createVm: async () => replayed(await software.createVm()),
   };

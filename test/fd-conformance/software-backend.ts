@@ -22,8 +22,8 @@ export async function answer<T>(call: () => Promise<T> | T): Promise<Answer<T>> 
 
 /** The table in memory, in one of its two ways of taking several blocks in a write. */
 export function softwareBackend(host: Host, writes: BlocksPerWrite): Backend {
-  const features: Feature[] = ['open', 'vm', 'vcpu'];
-  if (writes === 'kernel') features.push('kernel-writes');
+  const features: Feature[] = ['open', 'vm', 'vcpu', 'little-endian'];
+  features.push(writes === 'kernel' ? 'kernel-writes' : 'documented-writes');
   if (host === 'power9-radix') features.push('radix');
   return {
     name: `software (${host}, ${writes} writes)`,

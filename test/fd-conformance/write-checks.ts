@@ -77,9 +77,8 @@ export const writeChecks: readonly Check[] = [
   {
     id: 'write/several-blocks-documented',
     source: 'Documentation/virt/kvm/api.rst 4.78 KVM_PPC_GET_HTAB_FD',
-    needs: ['vm'],
+    needs: ['vm', 'documented-writes'],
     async run(bench) {
-      if (bench.backend.features.has('kernel-writes')) return;
       const { writer, reader } = await watched(bench);
       const two = [bench.block(620, run(1, V(1), R(1))), bench.block(640, run(2, V(2), R(1)), 1)];
       assert.equal(await writer.write(Buffer.concat(two)), 64);
@@ -127,9 +126,8 @@ export const writeChecks: readonly Check[] = [
   {
     id: 'write/entry-read-as-a-header',
     source: `${WRITE_SIDE}: the pointer to the buffer is not moved past the entries`,
-    needs: ['vm', 'kernel-writes'],
+    needs: ['vm', 'kernel-writes', 'little-endian'],
     async run(bench) {
-      if (!bench.little) return;
       const { writer, reader } = await watched(bench);
       for (let slot = 0; slot < 256; slot += 16) await writer.put(slot, V(0x5000 + slot), R(5));
       await reader.read(65536);
@@ -200,9 +198,8 @@ export const writeChecks: readonly Check[] = [
   {
     id: 'write/big-endian-header',
     source: `${WRITE_SIDE}: the header is read as the host's words`,
-    needs: ['vm'],
+    needs: ['vm', 'little-endian'],
     async run(bench) {
-      if (!bench.little) return;
       const { writer, reader } = await watched(bench);
       const bytes = bench.block(0, run(1, V(0x77), R(0x22)));
       bytes.writeUInt32BE(0x200, 0);

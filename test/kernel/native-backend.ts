@@ -28,7 +28,7 @@ export function nativeBackend(host: Host, kvm = new Kvm()): Backend {
   const { addon, failure } = loadAddon();
   const htab = addon?.htab;
   if (addon === undefined || htab === undefined) throw new Error(`no addon: ${String(failure)}`);
-  const features: Feature[] = ['open', 'vm', 'vcpu', 'system', 'kernel-writes'];
+  const features: Feature[] = ['open', 'vm', 'vcpu', 'system', 'kernel-writes', 'little-endian'];
   if (host === 'power9-radix') features.push('radix');
   return {
     name: `native (${host})`,
