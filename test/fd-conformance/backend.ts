@@ -92,8 +92,15 @@ export interface SystemCalls {
   inChild(fds: readonly number[], calls: readonly ChildCall[]): Promise<readonly string[]>;
 }
 
+/** The child asks a VM fd: of its own numbers, or one that it takes from its parent (pidfd_getfd). */
+export type VmCall = { readonly fd: number; readonly of?: 'parent' } & (
+  | { readonly call: 'getHtabFd' }
+  | { readonly call: 'checkExtension'; readonly extension: number }
+  | { readonly call: 'allocate'; readonly order: number }
+);
+
 export type ChildCall =
-  | { readonly call: 'getHtabFd'; readonly fd: number }
+  | VmCall
   | { readonly call: 'read'; readonly fd: number; readonly length: number }
   | { readonly call: 'write'; readonly fd: number; readonly hex: string };
 

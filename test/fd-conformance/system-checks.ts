@@ -115,8 +115,21 @@ export const systemChecks: readonly Check[] = [
     needs: ['system'],
     async run(bench) {
       const vm = await bench.vm(18);
-      const answers = await calls(bench).inChild([vmNumber(vm)], [{ call: 'getHtabFd', fd: 3 }]);
-      assert.deepEqual(answers, ['EIO']);
+      const writer = await vm.open(WRITE);
+      await writer.put(5, V(5), R(1));
+      const number = vmNumber(vm);
+      // One that it inherits, and one that it takes while we have it.
+      const fds = [{ fd: 3 }, { fd: number, of: 'parent' }] as const;
+      const asked = fds.flatMap((which) => [
+        { ...which, call: 'getHtabFd' as const },
+        { ...which, call: 'checkExtension' as const, extension: CAP_PPC_HTAB_FD },
+        { ...which, call: 'allocate' as const, order: 18 },
+      ]);
+      const answers = await calls(bench).inChild([number], asked);
+      assert.deepEqual(answers, Array(6).fill('EIO'));
+      assert.equal(calls(bench).checkExtension(number, CAP_PPC_HTAB_FD).value, 1, 'still ours');
+      const left = await (await vm.open(READ)).headers(4096);
+      assert.equal(left, '[0 v0 i5] [5 v1 i16378]', 'no other table was allocated');
     },
   },
   {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { getSystemErrorName } from 'node:util';
-import { loadAddon, type NativeHtab } from '../../src/addon/load.js';
+import { loadAddon, type NativeFile, type NativeHtab } from '../../src/addon/load.js';
 import { HtabFd } from '../../src/fd/htab-fd.js';
 import { NativeDescriptor } from '../../src/fd/native-descriptor.js';
 import type {
@@ -16,6 +16,7 @@ import type {
   OpenArguments,
   SystemCalls,
   Vm,
+  VmCall,
 } from '../fd-conformance/backend.js';
 import { answer } from '../fd-conformance/software-backend.js';
 import { Kvm, type Vm as KvmVm, type MemoryOptions, RawFd, type Vcpu } from './vm.js';
@@ -169,10 +170,7 @@ export function answerAsChild(json: string): void {
   const calls = JSON.parse(json) as ChildCall[];
   const kvm = new Kvm();
   const answers = calls.map((call) => {
-    if (call.call === 'getHtabFd') {
-      const { htab, errno } = kvm.vmOfFd(call.fd).open();
-      return errno ?? `fd ${htab?.fd}`;
-    }
+    if (call.call !== 'read' && call.call !== 'write') return askVm(kvm, call);
     const fd = new RawFd(call.fd);
     if (call.call === 'read') {
       const { bytes, errno } = fd.read(call.length);
@@ -182,4 +180,39 @@ export function answerAsChild(json: string): void {
     return errno ?? String(count);
   });
   process.stdout.write(JSON.stringify(answers));
+}
+
+function askVm(kvm: Kvm, call: VmCall): string {
+  if (call.of === undefined) return answerOfVm(kvm.vmOfFd(call.fd), call);
+  const taken = takenFromParent(call.fd);
+  try {
+    return answerOfVm(kvm.vmOfFd(taken.fd), call);
+  } finally {
+    taken.close();
+  }
+}
+
+function answerOfVm(vm: KvmVm, call: VmCall): string {
+  switch (call.call) {
+    case 'getHtabFd': {
+      const { htab, errno } = vm.open();
+      return errno ?? `fd ${htab?.fd}`;
+    }
+    case 'checkExtension': {
+      const { value, errno } = vm.checkExtension(call.extension);
+      return errno ?? `extension ${value}`;
+    }
+    case 'allocate': {
+      const { order, errno } = vm.allocate(call.order);
+      return errno ?? `order ${order}`;
+    }
+  }
+}
+
+function takenFromParent(fd: number): NativeFile {
+  const { addon, failure } = loadAddon();
+  if (addon?.htab === undefined) throw new Error(`no addon: ${String(failure)}`);
+  const { file, errno } = addon.htab.take(process.ppid, fd);
+  if (file === undefined) throw new Error(`pidfd_getfd: ${getSystemErrorName(-errno)}`);
+  return file;
 }
