@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { packageChecks } from '../kernel/package-checks.js';
 import { replayBackend } from './replay-backend.js';
 import { softwareBackend } from './software-backend.js';
 import { CHECKS, lacking, runCheck } from './suite.js';
@@ -30,5 +31,7 @@ test('every check runs on some backend in memory, or needs the system', () => {
 test('docs/htab-fd.md has a line for every check, and for no other', () => {
   const page = readFileSync(new URL('../../docs/htab-fd.md', import.meta.url), 'utf8');
   const named = [...page.matchAll(/^- `([a-z]+\/[a-z0-9-]+)`:/gm)].map(([, id]) => id);
-  expect(named.sort()).toEqual(CHECKS.map(({ id }) => id).sort());
+  const checks = [...CHECKS, ...packageChecks].map(({ id }) => id);
+  expect(new Set(checks).size).toBe(checks.length);
+  expect(named.sort()).toEqual(checks.sort());
 });
