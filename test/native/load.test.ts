@@ -61,10 +61,11 @@ test('takes no other one instead, and says what is wrong with it', () => {
 /** An addon whose exports are what this C gives: Node's exports are its argument. */
 function addonOf(name: string, c: string): string {
   const file = scratchFile(name);
-  const source = `void *napi_register_module_v1(void *env, void *exports) { ${c} }`;
+  const source = `int napi_get_null(void *env, void **result);
+    void *napi_register_module_v1(void *env, void *exports) { ${c} }`;
   // A compiler does not expect a sanitizer beneath it.
   const { LD_PRELOAD: _, ...env } = process.env;
-  execFileSync('gcc', ['-shared', '-fPIC', '-w', '-x', 'c', '-o', file, '-'], {
+  execFileSync('g++', ['-shared', '-fPIC', '-x', 'c', '-o', file, '-'], {
     env,
     input: source,
   });
