@@ -32,7 +32,7 @@ const WRITE = 'write to the HTAB fd';
 
 /**
  * A software HTAB fd. Calls are carried out in the order in which they were made on any descriptor
- * of the VM; a short one within the call. It outlives the {@link SoftwareHtab} it comes from.
+ * of the VM; a short one within the call, while there is time. It outlives the {@link SoftwareHtab} it comes from.
  */
 export class SoftwareDescriptor implements HtabDescriptor {
   readonly backend = 'software';
@@ -145,7 +145,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
       }
       at = next;
       blocks++;
-      if (blocks % 1024 === 0) yield;
+      if (blocks % 64 === 0) yield;
     }
     return { blocks, bytes: at, errno: undefined };
   }

@@ -1,6 +1,7 @@
 import { type ByteOrder, HEADER_BYTES, MAX_RUN } from '../../htab/block.js';
 import { HPTE_BYTES } from '../../htab/order.js';
 import { copyEntry, type KernelHpt, recordSlot, reportsEntry } from './hpt.js';
+import { Output } from './output.js';
 import type { Work } from './turns.js';
 
 /** What a descriptor for reading keeps from one read to the next: struct kvm_htab_ctx. */
@@ -12,9 +13,8 @@ export interface ReadContext {
   firstPass: boolean;
 }
 
-/** Slots, or blocks, between two pauses. */
-const PIECE = 1 << 16;
-const FIRST_BYTES = 4096;
+/** Entries, empty slots of which there is something to say, and blocks in one piece. */
+const PIECE = 1 << 11;
 
 /**
  * kvm_htab_read with record_hpte (arch/powerpc/kvm/book3s_64_mmu_hv.c, Linux 6.1).
@@ -48,7 +48,7 @@ export function* readHtab(
     const header = nb;
     nb += HEADER_BYTES;
     if (!firstPass && cursor !== undefined) {
-      cursor.toDirty();
+      while (!cursor.toDirty()) yield;
       i = cursor.slot;
     }
     const index = i;
@@ -64,12 +64,14 @@ export function* readHtab(
         reportsEntry(cursor, boltedOnly)
       ) {
         recordSlot(cursor);
-        if (!out.room(nb + HPTE_BYTES)) return undefined;
+        if (nb + HPTE_BYTES > out.limit) return undefined;
+        if (nb + HPTE_BYTES > out.bytes.length) yield* out.grow();
         copyEntry(cursor, out.bytes, nb);
         nb += HPTE_BYTES;
         nValid++;
         i++;
         cursor.next();
+        if (++done % PIECE === 0) yield;
       }
       while (i < slots && nInvalid < MAX_RUN) {
         if (i < cursor.slot) {
@@ -83,13 +85,14 @@ export function* readHtab(
           recordSlot(cursor);
           nInvalid++;
           i++;
-          done++;
           cursor.next();
+          if (++done % PIECE === 0) yield;
         }
       }
     }
     if (nValid > 0 || nInvalid > 0) {
-      if (!out.room(header + HEADER_BYTES)) return undefined;
+      if (header + HEADER_BYTES > out.limit) return undefined;
+      if (header + HEADER_BYTES > out.bytes.length) yield* out.grow();
       out.header(header, index, nValid, nInvalid);
     } else {
       nb = header;
@@ -99,49 +102,8 @@ export function* readHtab(
       context.firstPass = false;
       break;
     }
-    done += nValid + 1;
-    if (done >= PIECE) {
-      done = 0;
-      yield;
-    }
+    if (++done % PIECE === 0) yield;
   }
   context.index = i;
-  return out.take(nb);
-}
-
-/** The caller's buffer: it grows with what is put into it, not with what was asked for. */
-class Output {
-  bytes: Uint8Array;
-  #view: DataView;
-  readonly #limit: number;
-  readonly #little: boolean;
-
-  constructor(limit: number, little: boolean) {
-    this.#limit = limit;
-    this.#little = little;
-    this.bytes = new Uint8Array(Math.min(limit, FIRST_BYTES));
-    this.#view = new DataView(this.bytes.buffer);
-  }
-
-  /** Whether the caller's buffer has that many bytes. */
-  room(length: number): boolean {
-    if (length > this.#limit) return false;
-    if (length > this.bytes.length) {
-      const grown = new Uint8Array(Math.min(this.#limit, Math.max(length, 2 * this.bytes.length)));
-      grown.set(this.bytes);
-      this.bytes = grown;
-      this.#view = new DataView(grown.buffer);
-    }
-    return true;
-  }
-
-  header(at: number, index: number, nValid: number, nInvalid: number): void {
-    this.#view.setUint32(at, index % 2 ** 32, this.#little);
-    this.#view.setUint16(at + 4, nValid, this.#little);
-    this.#view.setUint16(at + 6, nInvalid, this.#little);
-  }
-
-  take(length: number): Uint8Array {
-    return length === this.bytes.length ? this.bytes : this.bytes.slice(0, length);
-  }
+  return yield* out.take(nb);
 }

@@ -2,6 +2,9 @@ import { slotsOfOrder } from '../../htab/order.js';
 import { OCCUPIED, SlotPage } from './page.js';
 import { type PageCursor, PageList } from './pages.js';
 
+/** Items or pages that are passed in one piece. */
+const PIECE = 1 << 11;
+
 /**
  * The slots of an HPT. What it needs, and the time to walk it, grow with the entries and marks, not
  * with the order.
@@ -112,13 +115,18 @@ export class SlotCursor {
     this.#settle();
   }
 
-  /** On to the first item whose state is not 0, this one included. */
-  toDirty(): void {
-    while (this.#page !== undefined && this.#page.stateAt(this.i) === 0) {
+  /**
+   * On to the first item whose state is not 0, this one included.
+   * @returns false when it has only come a piece of the way
+   */
+  toDirty(): boolean {
+    for (let done = 0; this.#page !== undefined && this.#page.stateAt(this.i) === 0; done++) {
+      if (done === PIECE) return false;
       if (this.#page.dirty > 0) this.i++;
       else this.i = this.#page.count;
       this.#settle();
     }
+    return true;
   }
 
   /** Passes the ends of pages. */

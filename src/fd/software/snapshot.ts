@@ -2,10 +2,11 @@ import type { HtabBlock } from '../../htab/block.js';
 import { HPTE_BYTES } from '../../htab/order.js';
 import { HashPageTable } from '../../htab/table.js';
 import { copyEntry, type KernelHpt } from './hpt.js';
+import { VALID } from './page.js';
 import type { Work } from './turns.js';
 import { type WriteOptions, writeEntry } from './write.js';
 
-const PIECE = 1 << 14;
+const PIECE = 1 << 10;
 
 /** The entries as a first pass would give them, without taking a mark. Undefined without an HPT. */
 export function* snapshotTable(hpt: KernelHpt): Work<HashPageTable | undefined> {
@@ -34,13 +35,17 @@ export function* loadTable(
   table: HashPageTable,
   options: Pick<WriteOptions, 'onVrma'>,
 ): Work<void> {
-  const entry = new Uint8Array(HPTE_BYTES);
-  const view = new DataView(entry.buffer);
   let done = 0;
-  for (const { index, dw0, dw1 } of table.entries()) {
-    view.setBigUint64(0, dw0);
-    view.setBigUint64(8, dw1);
-    writeEntry(hpt, index, entry, 0, options);
-    if (++done % PIECE === 0) yield;
+  for (const number of table.pageNumbers().sort()) {
+    const page = table.page(number);
+    if (page === undefined) continue;
+    const first = number * table.pageSlots;
+    const { entries } = page;
+    for (let i = 0; i < page.count; i++) {
+      const at = i * HPTE_BYTES;
+      const valid = ((entries[at + 7] ?? 0) & VALID) !== 0;
+      if (valid) writeEntry(hpt, first + page.slotAt(i), entries, at, options);
+      if (++done % PIECE === 0) yield;
+    }
   }
 }

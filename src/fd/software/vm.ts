@@ -92,6 +92,7 @@ export class SoftwareHtab {
    * Setting it makes no entries; see {@link startVcpu}.
    */
   get running(): boolean {
+    this.#vm.turns.finish();
     return this.#vm.running;
   }
 

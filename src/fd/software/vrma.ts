@@ -8,7 +8,7 @@ const DW0 = 0x4000000000000000n | (VSID << 24n) | 0x14n;
 /** 64 KiB page, R, C and M; PP_RWXX. */
 const DW1 = 0x1190n;
 const PAGE = 0x10000n;
-const PIECE = 1 << 14;
+const PIECE = 1 << 8;
 
 /**
  * The entries for the virtual real mode area that KVM makes when a vCPU is about to run and the MMU

@@ -16,7 +16,8 @@ export interface WriteOptions {
   onVrma(): void;
 }
 
-const PIECE = 1 << 15;
+/** Entries, pages of empty slots and blocks in one piece. */
+const PIECE = 1 << 8;
 const DOING = 'write to the HTAB fd';
 
 /**
@@ -50,6 +51,7 @@ export function* writeHtab(
   let nb = 0;
   let at = 0;
   let done = 0;
+  const { pageSlots = 1 } = hpt.table ?? {};
   while (nb + HEADER_BYTES <= count) {
     if (at + HEADER_BYTES > bytes.length) throw fault();
     const index = view.getUint32(at, little);
@@ -74,7 +76,20 @@ export function* writeHtab(
         yield;
       }
     }
-    done += hpt.remove(index + nValid, index + nValid + nInvalid) + 1;
+    const end = index + nValid + nInvalid;
+    for (let from = index + nValid; from < end; ) {
+      const to = Math.min(end, from + pageSlots);
+      done += hpt.remove(from, to) + 1;
+      from = to;
+      if (done >= PIECE) {
+        done = 0;
+        yield;
+      }
+    }
+    if (++done >= PIECE) {
+      done = 0;
+      yield;
+    }
     if (!kernel) at += nValid * HPTE_BYTES;
   }
   return nb;
