@@ -1,4 +1,4 @@
-import { IoError, SpaprHtabError, UsageError } from '../../errors.js';
+import { IoError, SpaprHtabError } from '../../errors.js';
 import { type ByteOrder, HEADER_BYTES } from '../../htab/block.js';
 import { HPTE_BYTES } from '../../htab/order.js';
 import {
@@ -10,6 +10,7 @@ import {
   KVM_GET_HTAB_WRITE,
 } from '../descriptor.js';
 import { checkLength } from '../pieces.js';
+import { checkChoice, checkU64 } from './arguments.js';
 import { type ReadContext, readHtab } from './read.js';
 import type { VmState } from './state.js';
 import type { Work } from './turns.js';
@@ -21,6 +22,8 @@ export interface SoftwareOpenOptions extends HtabOpenOptions {
   /** Byte order of this descriptor's headers. Default: that of the host. */
   readonly byteOrder?: ByteOrder | undefined;
 }
+
+export const BYTE_ORDERS: readonly ByteOrder[] = ['little', 'big'];
 
 /** Most bytes of one read or write: MAX_RW_COUNT (fs/read_write.c) with pages of 64 KiB. */
 const MAX_RW_COUNT = 0x7fff0000;
@@ -52,9 +55,9 @@ export class SoftwareDescriptor implements HtabDescriptor {
     const flags =
       options.flags ??
       (boltedOnly ? KVM_GET_HTAB_BOLTED_ONLY : 0n) + (write ? KVM_GET_HTAB_WRITE : 0n);
-    if (startIndex < 0n || startIndex >= 1n << 64n) {
-      throw new UsageError('E_USAGE', 'startIndex is not a u64', { actual: String(startIndex) });
-    }
+    checkU64('startIndex', startIndex);
+    checkU64('flags', flags);
+    if (options.byteOrder !== undefined) checkChoice('byteOrder', options.byteOrder, BYTE_ORDERS);
     if ((flags & ~(KVM_GET_HTAB_BOLTED_ONLY | KVM_GET_HTAB_WRITE)) !== 0n) {
       const words = `flags 0x${flags.toString(16)} has bits that KVM does not know`;
       throw htabFdError('open the HTAB fd', 'EINVAL', words);

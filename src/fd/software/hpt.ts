@@ -10,7 +10,9 @@ const HVLOCK = 0x40;
 const GR_MODIFIED = 0x40;
 
 /** Hosts that differ in what they do to an entry. */
-export type SoftwareHost = 'power8' | 'power9-radix' | 'power9-hash';
+export type SoftwareHost = (typeof SOFTWARE_HOSTS)[number];
+
+export const SOFTWARE_HOSTS = ['power8', 'power9-radix', 'power9-hash'] as const;
 
 /** Why H_ENTER refuses an entry (all are H_PARAMETER but the last, which is H_PTEG_FULL). */
 export type EnterRefusal = 'segment-size' | 'page-size' | 'unaligned' | 'too-large' | 'occupied';

@@ -46,7 +46,9 @@ export class MemorySlots {
    */
   constructor(memory: readonly GuestMemory[], hugePage: bigint) {
     for (const { base, size, hostPage = hugePage } of memory) {
-      const whole = [base, size, hostPage].every((n) => n >= 0n && n % HOST_PAGE === 0n);
+      const whole = [base, size, hostPage].every(
+        (n) => typeof n === 'bigint' && n >= 0n && n % HOST_PAGE === 0n,
+      );
       if (!whole || size === 0n || base + size > 1n << 60n) {
         throw new UsageError('E_USAGE', 'a memory slot is not whole pages of 64 KiB below 2^60', {
           actual: `${size} bytes at ${base}, host pages of ${hostPage}`,

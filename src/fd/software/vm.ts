@@ -1,17 +1,19 @@
+import { UsageError } from '../../errors.js';
 import type { ByteOrder } from '../../htab/block.js';
 import { HPTE_BYTES, isOrder, MAX_ORDER, MIN_ORDER, noSuchOrder } from '../../htab/order.js';
 import type { HashPageTable } from '../../htab/table.js';
 import { htabFdError } from '../descriptor.js';
 import { HtabFd } from '../htab-fd.js';
-import { SoftwareDescriptor, type SoftwareOpenOptions } from './descriptor.js';
-import { KernelHpt, type SoftwareHost } from './hpt.js';
+import { checkChoice, checkSlot, checkU64 } from './arguments.js';
+import { BYTE_ORDERS, SoftwareDescriptor, type SoftwareOpenOptions } from './descriptor.js';
+import { KernelHpt, SOFTWARE_HOSTS, type SoftwareHost } from './hpt.js';
 import { type GuestMemory, MemorySlots } from './memory.js';
 import { SlotTable } from './slots.js';
 import { loadTable, snapshotTable } from './snapshot.js';
 import { VmState } from './state.js';
 import type { Work } from './turns.js';
 import { mapVrma } from './vrma.js';
-import type { BlocksPerWrite } from './write.js';
+import { BLOCKS_PER_WRITE, type BlocksPerWrite } from './write.js';
 
 export interface SoftwareHtabOptions {
   /** An HPT of this order from the start, 18 to 46. Default: none, as in a VM just created. */
@@ -61,11 +63,21 @@ export class SoftwareHtab {
   readonly #vm: VmState;
   readonly #maxOrder: number;
 
-  /** @throws UsageError `E_ORDER`, `E_USAGE` for memory slots that no VM can have */
+  /**
+   * @throws UsageError `E_ORDER`; `E_USAGE` for memory slots that no VM can have, and other options
+   *   that make no sense; IoError `E_HTAB_FD` ENOMEM for an order above `maxOrder`
+   */
   constructor(options: SoftwareHtabOptions = {}) {
     const { order, host = 'power8', blocksPerWrite = 'documented', byteOrder = 'little' } = options;
+    const { maxOrder = MAX_ORDER } = options;
     if (order !== undefined && !isOrder(order)) throw noSuchOrder(order);
-    this.#maxOrder = options.maxOrder ?? MAX_ORDER;
+    checkChoice('host', host, SOFTWARE_HOSTS);
+    checkChoice('blocksPerWrite', blocksPerWrite, BLOCKS_PER_WRITE);
+    checkChoice('byteOrder', byteOrder, BYTE_ORDERS);
+    if (!Number.isInteger(maxOrder)) {
+      throw new UsageError('E_USAGE', 'maxOrder is no whole number', { actual: String(maxOrder) });
+    }
+    this.#maxOrder = maxOrder;
     this.#vm = new VmState(new KernelHpt(host), byteOrder, blocksPerWrite);
     if (options.memory !== undefined) this.setMemory(options.memory);
     if (order !== undefined) this.allocate(order);
@@ -167,10 +179,12 @@ export class SoftwareHtab {
    * KVM_PPC_CONFIGURE_V3_MMU (kvmhv_configure_mmu, arch/powerpc/kvm/book3s_hv.c, Linux 6.1).
    * @param flags 1 for radix, 2 for GTSE
    * @param processTable its top bit must agree with `flags`, its lowest five be 24 at most
-   * @throws IoError as {@link setRadix}
+   * @throws IoError as {@link setRadix}; UsageError `E_USAGE` for what is no u64
    */
   configureMmu(flags: bigint, processTable: bigint): void {
     const vm = this.#vm;
+    checkU64('flags', flags);
+    checkU64('processTable', processTable);
     vm.turns.finish();
     if (vm.hpt.host === 'power8') {
       throw htabFdError(CONFIGURE, 'ENODEV', 'POWER8 has no radix mode');
@@ -236,9 +250,11 @@ export class SoftwareHtab {
   /**
    * What a running guest's use of a page does to its entry: the processor sets R, with `store` C
    * too. A read reports it as a change once.
-   * @returns false when the slot is empty
+   * @returns false when the slot is empty, or beyond the table
+   * @throws UsageError `E_USAGE` for an index that is no whole number
    */
   touch(index: number, options: { store?: boolean | undefined } = {}): boolean {
+    checkSlot(index);
     this.#vm.turns.finish();
     return this.#vm.hpt.touch(index, options.store ?? false);
   }
@@ -246,16 +262,20 @@ export class SoftwareHtab {
   /**
    * H_ENTER with H_EXACT, as a running guest does it (kvmppc_do_h_enter).
    * @param index slot; beyond the table H_PARAMETER. H_FUNCTION: the guest is in radix mode
+   * @throws UsageError `E_USAGE` for an index that is no whole number, or doublewords that are no u64
    */
   hEnter(
     index: number,
     dw0: bigint,
     dw1: bigint,
   ): 'H_SUCCESS' | 'H_PARAMETER' | 'H_PTEG_FULL' | 'H_FUNCTION' {
+    checkSlot(index);
+    checkU64('dw0', dw0);
+    checkU64('dw1', dw1);
     this.#vm.turns.finish();
     const { hpt, radix } = this.#vm;
     if (radix) return 'H_FUNCTION';
-    if (!(index >= 0 && index < hpt.slots)) return 'H_PARAMETER';
+    if (index >= hpt.slots) return 'H_PARAMETER';
     const entry = new Uint8Array(HPTE_BYTES);
     const view = new DataView(entry.buffer);
     view.setBigUint64(0, dw0);
@@ -265,12 +285,16 @@ export class SoftwareHtab {
     return refusal === 'occupied' ? 'H_PTEG_FULL' : 'H_PARAMETER';
   }
 
-  /** H_REMOVE without conditions (kvmppc_do_h_remove). */
+  /**
+   * H_REMOVE without conditions (kvmppc_do_h_remove).
+   * @throws UsageError `E_USAGE` for an index that is no whole number
+   */
   hRemove(index: number): 'H_SUCCESS' | 'H_PARAMETER' | 'H_NOT_FOUND' | 'H_FUNCTION' {
+    checkSlot(index);
     this.#vm.turns.finish();
     const { hpt, radix } = this.#vm;
     if (radix) return 'H_FUNCTION';
-    if (!(index >= 0 && index < hpt.slots)) return 'H_PARAMETER';
+    if (index >= hpt.slots) return 'H_PARAMETER';
     return hpt.remove(index, index + 1) > 0 ? 'H_SUCCESS' : 'H_NOT_FOUND';
   }
 

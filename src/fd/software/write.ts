@@ -7,7 +7,9 @@ import { VALID } from './page.js';
 import type { Work } from './turns.js';
 
 /** What one write does with several blocks; see {@link writeHtab}. */
-export type BlocksPerWrite = 'documented' | 'kernel';
+export type BlocksPerWrite = (typeof BLOCKS_PER_WRITE)[number];
+
+export const BLOCKS_PER_WRITE = ['documented', 'kernel'] as const;
 
 export interface WriteOptions {
   readonly byteOrder: ByteOrder;
