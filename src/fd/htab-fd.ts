@@ -50,7 +50,7 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     /** The same fd, byte by byte. */
     readonly descriptor: Descriptor,
     /** Whether it takes blocks; otherwise it gives them. */
-    readonly write: boolean,
+    readonly writable: boolean,
   ) {}
 
   /**
@@ -249,8 +249,11 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
   }
 
   #mustBe(mode: 'read' | 'write'): void {
-    if (this.write === (mode === 'write')) return;
-    throw new UsageError('E_USAGE', `this HTAB fd can only be ${this.write ? 'written' : 'read'}`);
+    if (this.writable === (mode === 'write')) return;
+    throw new UsageError(
+      'E_USAGE',
+      `this HTAB fd can only be ${this.writable ? 'written' : 'read'}`,
+    );
   }
 
   /** Waits for what is in flight. May be called again. */

@@ -55,7 +55,7 @@ class SoftwareVm implements Vm {
     return answer(() => {
       const fd = this.htab.descriptor({ flags, startIndex });
       return {
-        htabFd: new HtabFd(fd, fd.writes),
+        htabFd: new HtabFd(fd, fd.writable),
         read: (length: number, mapped?: number) => answer(() => fd.read(length, mapped)),
         write: (bytes: Uint8Array, count?: number) => answer(() => fd.write(bytes, count)),
         close: () => fd.close(),

@@ -283,7 +283,7 @@ test('closing reaches the descriptor', async () => {
   const scripted = new Scripted([]);
   {
     await using fd = new HtabFd(scripted, false);
-    expect(fd.write).toBe(false);
+    expect(fd.writable).toBe(false);
   }
   expect(scripted.closed).toBe(1);
 });

@@ -67,7 +67,7 @@ async function command(args: readonly string[], fd: number): Promise<Record<stri
 
 /** A block with one entry, which an fd that is written must take. */
 async function put(fd: HtabFd, slot: number): Promise<void> {
-  assert.equal(fd.write, true);
+  assert.equal(fd.writable, true);
   const entries = Buffer.alloc(HPTE_BYTES);
   entries.writeBigUInt64BE(V(slot), 0);
   entries.writeBigUInt64BE(R(1), 8);
@@ -178,7 +178,7 @@ export const packageChecks: readonly PackageCheck[] = [
       const { htab: writer } = vm.open(2n);
       assert.ok(htab !== undefined && writer !== undefined);
       await using adopted = await adoptHtabFd(htab.fd);
-      assert.equal(adopted.write, false);
+      assert.equal(adopted.writable, false);
       assert.equal((await dump(adopted)).length, 8);
       const path = '@spapr-htab-test';
       assert.equal(htab.serve(path).errno, undefined);

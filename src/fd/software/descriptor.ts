@@ -42,7 +42,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   readonly byteOrder: ByteOrder;
   readonly #vm: VmState;
   /** Whether it was opened to be written. */
-  readonly writes: boolean;
+  readonly writable: boolean;
   readonly #context: ReadContext;
   #closed: Promise<void> | undefined;
 
@@ -64,14 +64,14 @@ export class SoftwareDescriptor implements HtabDescriptor {
     }
     this.#vm = vm;
     this.byteOrder = options.byteOrder ?? vm.byteOrder;
-    this.writes = (flags & KVM_GET_HTAB_WRITE) !== 0n;
+    this.writable = (flags & KVM_GET_HTAB_WRITE) !== 0n;
     this.#context = {
       boltedOnly: (flags & KVM_GET_HTAB_BOLTED_ONLY) !== 0n,
       byteOrder: this.byteOrder,
       index: Number(startIndex),
       firstPass: true,
     };
-    if (!this.writes) vm.hpt.readers++;
+    if (!this.writable) vm.hpt.readers++;
   }
 
   /**
@@ -88,7 +88,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   }
 
   *#read(length: number, mapped: number): Work<Uint8Array> {
-    if (this.writes) throw htabFdError(READ, 'EBADF', 'the descriptor was opened for writing');
+    if (this.writable) throw htabFdError(READ, 'EBADF', 'the descriptor was opened for writing');
     if (length >= TASK_SIZE) throw readFault();
     if (this.#vm.radix) return new Uint8Array(0);
     const count = Math.min(length, MAX_RW_COUNT);
@@ -111,7 +111,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   }
 
   *#write(bytes: Uint8Array, count: number): Work<number> {
-    if (!this.writes) throw htabFdError(WRITE, 'EBADF', 'the descriptor was opened for reading');
+    if (!this.writable) throw htabFdError(WRITE, 'EBADF', 'the descriptor was opened for reading');
     if (count >= TASK_SIZE) throw htabFdError(WRITE, 'EFAULT', 'no buffer is that long');
     this.#vm.checkWritable();
     const onVrma = (): void => this.#vm.mmuSetUp();
@@ -168,7 +168,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
   close(): Promise<void> {
     if (this.#closed === undefined) {
       const { hpt } = this.#vm;
-      const reads = !this.writes;
+      const reads = !this.writable;
       // biome-ignore lint/correctness/useYield: it has one step.
       function* release(): Work<void> {
         if (reads) hpt.readers--;

@@ -214,7 +214,7 @@ export class SoftwareHtab {
    */
   open(options: SoftwareOpenOptions = {}): HtabFd<SoftwareDescriptor> {
     const descriptor = this.descriptor(options);
-    return new HtabFd(descriptor, descriptor.writes);
+    return new HtabFd(descriptor, descriptor.writable);
   }
 
   /** The same, byte by byte only. @throws as {@link open} */
