@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BufferSource, type ByteSource, IterableSource, openFile } from 'spapr-htab';
 import { afterAll } from 'vitest';
+import { random } from './random.js';
+
+export { random };
 
 let folder: string | undefined;
 let made = 0;
@@ -30,17 +33,6 @@ function* pieces(bytes: Uint8Array, sizes: () => number): Generator<Uint8Array> 
     yield bytes.slice(at, at + size);
     at += size;
   }
-}
-
-/** A pseudo-random sequence, the same in every run (mulberry32). */
-export function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 export interface SourceKind {
