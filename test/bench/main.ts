@@ -115,6 +115,11 @@ async function run(
     rmSync(outputs, { recursive: true, force: true });
     mkdirSync(outputs);
   };
+  process.once('SIGINT', () => {
+    if (!keep) inputs.clear();
+    rmSync(outputs, { recursive: true, force: true });
+    process.exit(130);
+  });
   const results: SizeResult[] = [];
   const growth: Growth[] = [];
   const wrong: string[] = [];

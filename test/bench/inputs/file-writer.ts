@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs';
 
 const CAPACITY = 4 * 1024 * 1024;
 
@@ -52,12 +52,12 @@ export class FileWriter {
     this.#used = 0;
   }
 
-  /** Ends the file; its length in bytes. */
-  close(): number {
+  /** Ends the file, and waits for the disk, which would be busy while things are measured. */
+  close(): void {
     this.#flush();
     ftruncateSync(this.#fd, this.#flushed);
+    fsyncSync(this.#fd);
     closeSync(this.#fd);
     renameSync(`${this.path}.part`, this.path);
-    return this.#flushed;
   }
 }

@@ -49,7 +49,7 @@ export class InputStore {
     const path = join(this.folder, name);
     if (this.#begin(path, bytes)) {
       const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-      const out = createWriteStream(`${path}.part`, { mode: 0o600 });
+      const out = createWriteStream(`${path}.part`, { mode: 0o600, flush: true });
       out.write(head);
       const [[code]] = await Promise.all([
         once(child, 'close'),
