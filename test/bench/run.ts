@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { type Case, DEFAULT_GROWTH, DEFAULT_PEAK, type Size, type Workshop } from './case.js';
 import { requireSpace } from './inputs/space.js';
 import { measure, median, type Sample } from './measure.js';
@@ -84,6 +85,7 @@ async function runSize(
   // Not counted: the files get into the page cache, and what is measured is shown to be right.
   for (const run of runs) await measure(runner, run);
   await prepared.check();
+  options.clear();
   const samples: Sample[][] = runs.map(() => []);
   const values: number[][] = figures.map(() => []);
   const rounds = options.rounds * (one.repeat ?? 1);
@@ -96,6 +98,8 @@ async function runSize(
       if (run === undefined) continue;
       samples[turn]?.push(await measure(runner, run));
       if (turn === 0) figures.forEach((figure, i) => void values[i]?.push(figure.read()));
+      // Outputs may be in memory: it is to be there for the page cache, as inputs must stay in it.
+      if (run.output !== undefined) rmSync(run.output, { force: true });
     }
   }
   const timings = samples.map((list, i) => timing(against[i - 1]?.name ?? 'ours', list));

@@ -9,7 +9,7 @@ const GIB = 2 ** 30;
 
 /** What QEMU gives a guest of so much RAM is a table of a 128th of it; an eighth is used here. */
 export function guestOf(ram: number): GuestShape {
-  const order = Math.max(22, Math.log2(ram) - 7);
+  const order = Math.max(22, Math.ceil(Math.log2(ram)) - 7);
   return { ram, hpt: { order, entries: 2 ** (order - 4) / 8, runs: 'single' } };
 }
 
