@@ -14,7 +14,7 @@ import { decodeKernel, encodeKernel } from './htab/kernel.js';
 import { isOrder, MAX_INDEXED_ORDER, noSuchOrder, slotsOfOrder } from './htab/order.js';
 import { orderRequired } from './htab/table.js';
 import type { InputWarning } from './input.js';
-import { formatFor, type HptOutput, withOutput } from './output.js';
+import { formatFor, type HptOutput, partsWarnings, withOutput } from './output.js';
 
 export interface CaptureOptions extends OperationOptions, Pick<EncodeOptions, 'markParts'> {
   /** Output format. Default: by the extension of the output's path. */
@@ -83,13 +83,10 @@ export async function capture(
       }),
     ),
   );
-  const warnings: InputWarning[] = [];
-  if (to === 'kernel' && reading.passes > 1 && !options.markParts) {
-    const message = `the kernel's framing has no parts: ${reading.passes} passes became one; --mark-parts keeps them`;
-    warnings.push({ code: 'W_PARTS', offset: undefined, message });
-  }
+  const { passes, order } = reading;
   const { blocks, valid, bytes } = tally;
-  return { to, order: reading.order, passes: reading.passes, blocks, valid, bytes, warnings };
+  const warnings = partsWarnings(to, passes, options.markParts);
+  return { to, order, passes, blocks, valid, bytes, warnings };
 }
 
 function checkOrder(order: number | undefined): void {

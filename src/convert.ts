@@ -7,7 +7,7 @@ import { canonical } from './htab/canonical.js';
 import type { HtabItems } from './htab/items.js';
 import type { Tally } from './htab/tally.js';
 import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
-import { formatFor, type HptOutput, withOutput } from './output.js';
+import { formatFor, type HptOutput, partsWarnings, withOutput } from './output.js';
 
 export interface ConvertOptions extends OpenOptions, Pick<EncodeOptions, 'markParts'> {
   /** Output format. Default: by the extension of the output's path. */
@@ -98,9 +98,6 @@ function result(
     const message = 'the guest has no HPT (radix): the output is empty, as the kernel reads it';
     warnings.push({ code: 'W_NO_HPT', offset: undefined, message });
   }
-  if (to === 'kernel' && parts > 1 && !marked) {
-    const message = `the kernel's framing has no parts: ${parts} became one; --mark-parts keeps them`;
-    warnings.push({ code: 'W_PARTS', offset: undefined, message });
-  }
+  warnings.push(...partsWarnings(to, parts, marked));
   return { from: format, to, machine, order, radix, parts, blocks, valid, bytes, warnings };
 }

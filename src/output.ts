@@ -1,10 +1,11 @@
 import { AtomicFile } from './bytes/output.js';
 import { UsageError } from './errors.js';
-import { type EncodeOptions, encodeHpt } from './formats/encode.js';
+import { type EncodeOptions, encodeHpt, type StreamedFormat } from './formats/encode.js';
 import { formatOfPath, HPT_FORMATS, type HptFormat } from './formats/format.js';
 import { writeImage } from './htab/image.js';
 import type { HtabItems } from './htab/items.js';
 import { Tally } from './htab/tally.js';
+import type { InputWarning } from './input.js';
 
 /** Where an HPT goes: a path (written atomically, mode 0600), or anything that takes bytes. */
 export type HptOutput = string | { write(bytes: Uint8Array): Promise<void> };
@@ -17,7 +18,7 @@ export interface WriteOptions extends EncodeOptions {
 /** Writes items to the output, once. Resolves to what was written. */
 export type WriteHpt = (items: HtabItems, options: WriteOptions) => Promise<Tally>;
 
-/** @throws UsageError `E_USAGE` where nothing says the format, or the output cannot take it */
+/** @throws UsageError `E_USAGE` where nothing says the format, or there is none of that name */
 export function formatFor(output: HptOutput, to: HptFormat | undefined): HptFormat {
   const format = to ?? (typeof output === 'string' ? formatOfPath(output) : undefined);
   if (format === undefined) {
@@ -32,16 +33,13 @@ export function formatFor(output: HptOutput, to: HptFormat | undefined): HptForm
       actual: String(format),
     });
   }
-  if (format === 'image' && typeof output !== 'string') {
-    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
-  }
   return format;
 }
 
 /**
  * Opens the output first, so that a file that exists is refused before anything is read or copied;
  * it appears when the job is done.
- * @throws what the job throws; UsageError `E_EXISTS`; IoError
+ * @throws what the job throws; UsageError `E_EXISTS`, and `E_USAGE` for an image to a stream; IoError
  */
 export async function withOutput<T>(
   output: HptOutput,
@@ -49,7 +47,10 @@ export async function withOutput<T>(
   force: boolean | undefined,
   job: (write: WriteHpt) => Promise<T>,
 ): Promise<T> {
-  if (typeof output !== 'string') return job(toSink(output, format));
+  if (typeof output !== 'string') {
+    if (format !== 'image') return job(toSink(output, format));
+    throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
+  }
   await using file = await AtomicFile.create(output, { force });
   const result = await job(toFile(file, format));
   await file.commit();
@@ -72,14 +73,24 @@ function toFile(file: AtomicFile, format: HptFormat): WriteHpt {
   };
 }
 
-function toSink(output: Exclude<HptOutput, string>, format: HptFormat): WriteHpt {
+function toSink(output: Exclude<HptOutput, string>, format: StreamedFormat): WriteHpt {
   return async (items, options) => {
     const tally = new Tally();
-    if (format === 'image') throw new TypeError('no image is written to a stream');
     for await (const bytes of encodeHpt(tally.count(items), format, options)) {
       await output.write(bytes);
       tally.bytes += bytes.length;
     }
     return tally;
   };
+}
+
+/** What is lost where several parts become one. */
+export function partsWarnings(
+  format: HptFormat,
+  parts: number,
+  marked: boolean | undefined,
+): InputWarning[] {
+  if (format !== 'kernel' || parts <= 1 || marked) return [];
+  const message = `the kernel's framing has no parts: ${parts} became one; --mark-parts keeps them`;
+  return [{ code: 'W_PARTS', offset: undefined, message }];
 }

@@ -5,11 +5,13 @@ import {
   capture,
   type HtabFd,
   htabFdOfProcess,
+  type InputWarning,
   UsageError,
 } from '../index.js';
+import { say } from './done.js';
 import { Progress } from './progress.js';
 import { standardOutput } from './stdout.js';
-import { count, printable, size } from './text.js';
+import { count, size } from './text.js';
 
 /** Which HTAB fd: one that was inherited, or one of another process. */
 export interface FdArguments {
@@ -45,15 +47,10 @@ export async function fdOf({ fd, pid }: FdArguments): Promise<HtabFd> {
 
 /** `spapr-htab capture`: what was done goes to stderr when the output is stdout. */
 export async function runCapture(args: CaptureArguments, signal: AbortSignal): Promise<void> {
-  const toStdout = args.output === '-';
-  const output = toStdout ? standardOutput() : args.output;
+  const output = args.output === '-' ? standardOutput() : args.output;
   const { to, order, passes, untilQuiet, boltedOnly, partial, markParts, force } = args;
   const { spoolLimit } = args;
   await using fd = await fdOf(args);
-  if (args.pid !== undefined && !args.json) {
-    const lacks = `what is read now, process ${args.pid} will not get: a QEMU that migrates loses it`;
-    process.stderr.write(`warning: ${lacks}\n`);
-  }
   const progress = new Progress();
   let done: CaptureResult;
   try {
@@ -66,13 +63,15 @@ export async function runCapture(args: CaptureArguments, signal: AbortSignal): P
   } finally {
     progress.stop();
   }
-  const out = toStdout ? process.stderr : process.stdout;
-  if (args.json) {
-    out.write(`${JSON.stringify({ output: args.output, ...done })}\n`);
-    return;
-  }
-  for (const { message } of done.warnings) process.stderr.write(`warning: ${printable(message)}\n`);
-  out.write(`${printable(`${args.output}: ${sentence(done)}`)}\n`);
+  const warnings = [...done.warnings, ...sharedWarnings(args)];
+  const { output: name } = args;
+  say(args, { output: name, ...done, warnings }, warnings, `${name}: ${sentence(done)}`);
+}
+
+function sharedWarnings({ pid }: FdArguments): InputWarning[] {
+  if (pid === undefined) return [];
+  const message = `what was read, process ${pid} will not get: a QEMU that migrates has lost it`;
+  return [{ code: 'W_SHARED_FD', offset: undefined, message }];
 }
 
 function sentence({ to, order, passes, blocks, valid, bytes }: CaptureResult): string {

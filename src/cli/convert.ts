@@ -1,7 +1,8 @@
 import { type ConvertOptions, type ConvertResult, convert } from '../index.js';
+import { say } from './done.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
 import { standardOutput } from './stdout.js';
-import { count, printable, size } from './text.js';
+import { count, size } from './text.js';
 
 export interface ConvertArguments extends InputArguments {
   readonly output: string;
@@ -19,8 +20,7 @@ export async function runConvert(
   args: ConvertArguments,
   signal: AbortSignal,
 ): Promise<void> {
-  const toStdout = args.output === '-';
-  const output = toStdout ? standardOutput() : args.output;
+  const output = args.output === '-' ? standardOutput() : args.output;
   const done = await withInput(args, signal, (options) =>
     convert(inputOf(input), output, {
       ...options,
@@ -32,15 +32,8 @@ export async function runConvert(
       force: args.force,
     }),
   );
-  const out = toStdout ? process.stderr : process.stdout;
-  if (args.json) {
-    out.write(`${JSON.stringify({ output: args.output, ...done })}\n`);
-    return;
-  }
-  for (const warning of done.warnings) {
-    process.stderr.write(`warning: ${printable(warning.message)}\n`);
-  }
-  out.write(`${printable(`${args.output}: ${sentence(done, args)}`)}\n`);
+  const { output: name } = args;
+  say(args, { output: name, ...done }, done.warnings, `${name}: ${sentence(done, args)}`);
 }
 
 function sentence(done: ConvertResult, args: ConvertArguments): string {

@@ -1,6 +1,7 @@
 import { extractRam, UsageError } from '../index.js';
+import { say } from './done.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { count, printable, size } from './text.js';
+import { count, size } from './text.js';
 
 export interface RamArguments extends InputArguments {
   readonly output: string;
@@ -17,14 +18,7 @@ export async function runRam(file: string, args: RamArguments, signal: AbortSign
   const done = await withInput(args, signal, (options) =>
     extractRam(inputOf(file), output, { ...options, block, force }),
   );
-  if (args.json) {
-    const blocks = done.blocks.map((b) => ({ ...b, address: b.address?.toString() }));
-    process.stdout.write(`${JSON.stringify({ output, ...done, blocks })}\n`);
-    return;
-  }
-  for (const warning of done.warnings) {
-    process.stderr.write(`warning: ${printable(warning.message)}\n`);
-  }
+  const blocks = done.blocks.map((b) => ({ ...b, address: b.address?.toString() }));
   const kinds = [
     count(done.pages, 'page'),
     `${done.zeroPages} zero`,
@@ -32,5 +26,5 @@ export async function runRam(file: string, args: RamArguments, signal: AbortSign
     ...(done.compressedPages > 0 ? [`${done.compressedPages} compressed`] : []),
   ].join(', ');
   const text = `${output}: RAM block ${done.block}, ${size(done.size)}; ${kinds}`;
-  process.stdout.write(`${printable(text)}\n`);
+  say(args, { output, ...done, blocks }, done.warnings, text);
 }

@@ -1,7 +1,8 @@
 import { type RestoreResult, restore } from '../index.js';
 import { type FdArguments, fdOf } from './capture.js';
+import { say } from './done.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { count, printable, size } from './text.js';
+import { count, size } from './text.js';
 
 export interface RestoreArguments extends InputArguments, FdArguments {
   readonly boltedOnly?: boolean;
@@ -20,12 +21,7 @@ export async function runRestore(
   const done = await withInput(args, signal, (options) =>
     restore(inputOf(input), fd, { ...options, boltedOnly, canonical, allowOtherOrder }),
   );
-  if (args.json) {
-    process.stdout.write(`${JSON.stringify({ input, ...done })}\n`);
-    return;
-  }
-  for (const { message } of done.warnings) process.stderr.write(`warning: ${printable(message)}\n`);
-  process.stdout.write(`${printable(`${input}: ${sentence(done)}`)}\n`);
+  say(args, { input, ...done }, done.warnings, `${input}: ${sentence(done)}`);
 }
 
 function sentence({ from, machine, order, blocks, valid, invalid, bytes }: RestoreResult): string {

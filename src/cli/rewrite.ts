@@ -7,9 +7,10 @@ import {
   UsageError,
   type Wrapping,
 } from '../index.js';
+import { say } from './done.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
 import { standardOutput } from './stdout.js';
-import { count, printable, size } from './text.js';
+import { count, size } from './text.js';
 
 export interface RewriteArguments
   extends Omit<InputArguments, 'from' | 'fromEndian'>,
@@ -42,8 +43,7 @@ export async function runRewrite(
   signal: AbortSignal,
 ): Promise<void> {
   check(input, args);
-  const toStdout = args.output === '-';
-  const output = toStdout ? standardOutput() : args.output;
+  const output = args.output === '-' ? standardOutput() : args.output;
   const { likeKernel, boltedOnly, compact, machine, container, compress, order } = args;
   const { allowOtherOrder, allowRadix, force } = args;
   const xml = args.xml === undefined ? undefined : await readText(args.xml, signal);
@@ -62,17 +62,9 @@ export async function runRewrite(
       ...{ xml, running, allowOtherOrder, allowRadix, force },
     }),
   );
-  const out = toStdout ? process.stderr : process.stdout;
-  if (args.json) {
-    out.write(`${JSON.stringify({ output: args.output, ...done })}\n`);
-    return;
-  }
-  for (const warning of done.warnings) {
-    process.stderr.write(`warning: ${printable(warning.message)}\n`);
-  }
-  const lines = [`${args.output}: ${wrapped(done.wrapping.after)}, ${size(done.bytes.after)}`];
-  lines.push(...changes(done, args));
-  out.write(`${lines.map(printable).join('\n')}\n`);
+  const { output: name } = args;
+  const first = `${name}: ${wrapped(done.wrapping.after)}, ${size(done.bytes.after)}`;
+  say(args, { output: name, ...done }, done.warnings, first, ...changes(done, args));
 }
 
 /** Options that do nothing without another one, and standard input that two want, are mistakes. */

@@ -99,7 +99,9 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
   }
 
   /** Passes as items for an encoder: one part each. `order` goes first, where it is given. */
-  async *items(options: PassesOptions & { order?: number | undefined } = {}): HtabItemsGenerator {
+  async *items(
+    options: PassesOptions & { order?: number | undefined } = {},
+  ): AsyncGenerator<HtabItem> {
     if (options.order !== undefined) yield { type: 'order', order: options.order, offset: 0 };
     for await (const pass of this.passes(options)) {
       yield { type: 'part', offset: this.#bytes };
@@ -265,8 +267,6 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     return this.close();
   }
 }
-
-type HtabItemsGenerator = AsyncGenerator<HtabItem>;
 
 type Counts = { -readonly [K in keyof Applied]: Applied[K] };
 

@@ -3,8 +3,9 @@ import { errnoName } from '../addon/errno.js';
 import { NATIVE_MAX_BYTES, type NativeFile } from '../addon/load.js';
 import { IoError, UsageError } from '../errors.js';
 import type { ByteOrder } from '../htab/block.js';
+import { checkLength } from './arguments.js';
 import { type BlocksWritten, type HtabDescriptor, htabFdError } from './descriptor.js';
-import { checkLength, wholeBlocks } from './pieces.js';
+import { wholeBlocks } from './pieces.js';
 
 /** A descriptor of the operating system. Calls are made on threads of the pool, one at a time. */
 export class NativeDescriptor implements HtabDescriptor {

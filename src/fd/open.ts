@@ -1,14 +1,10 @@
+import { setTimeout } from 'node:timers/promises';
 import { errnoName } from '../addon/errno.js';
 import { loadAddon, type NativeFile, type NativeHtab, type NativeOpen } from '../addon/load.js';
+import { abortable } from '../bytes/abort.js';
 import type { OperationOptions } from '../bytes/reader.js';
-import {
-  AbortedError,
-  IoError,
-  ioError,
-  throwIfAborted,
-  UnsupportedError,
-  UsageError,
-} from '../errors.js';
+import { IoError, ioError, throwIfAborted, UnsupportedError, UsageError } from '../errors.js';
+import { checkU64 } from './arguments.js';
 import {
   type HtabOpenOptions,
   htabFdError,
@@ -19,8 +15,6 @@ import { HtabFd } from './htab-fd.js';
 import { NativeDescriptor } from './native-descriptor.js';
 import { htabFdsOf, inspectFd } from './process.js';
 
-const MAX_START = (1n << 64n) - 1n;
-
 /**
  * Asks the kernel for the HTAB fd of a VM (KVM_PPC_GET_HTAB_FD with the number of this platform).
  * The kernel grants it only to the process that made the VM; the result may be handed on.
@@ -30,12 +24,11 @@ const MAX_START = (1n << 64n) - 1n;
 export async function openHtabFd(vmFd: number, options: HtabOpenOptions = {}): Promise<HtabFd> {
   const { write = false, boltedOnly = false, startIndex = 0n } = options;
   const fd = descriptorNumber(vmFd);
-  if (typeof startIndex !== 'bigint' || startIndex < 0n || startIndex > MAX_START) {
-    throw new UsageError('E_USAGE', 'startIndex is no u64', { actual: String(startIndex) });
-  }
+  checkU64('startIndex', startIndex);
   const flags = (write ? KVM_GET_HTAB_WRITE : 0n) | (boltedOnly ? KVM_GET_HTAB_BOLTED_ONLY : 0n);
   const opened = await native().open(fd, flags, startIndex);
-  return new HtabFd(descriptorOf(opened, 'get the HTAB fd of the VM', refusals), write);
+  const file = fileOf(opened, 'get the HTAB fd of the VM', refusals);
+  return new HtabFd(new NativeDescriptor(file), write);
 }
 
 /**
@@ -169,19 +162,7 @@ async function connect(
 }
 
 function pause(signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    }, POLL_MS);
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      const cause: unknown = signal?.reason;
-      reject(new AbortedError('E_ABORTED', 'the operation was aborted', { cause }));
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    if (signal?.aborted) onAbort();
-  });
+  return abortable(setTimeout(POLL_MS), signal);
 }
 
 function descriptorNumber(fd: number): number {
@@ -207,14 +188,6 @@ const refusals = {
   EBADF: 'it is not open',
   EIO: 'it was made by another process; only that one can ask for the HTAB fd',
 };
-
-function descriptorOf(
-  opened: NativeOpen,
-  doing: string,
-  words?: Record<string, string>,
-): NativeDescriptor {
-  return new NativeDescriptor(fileOf(opened, doing, words));
-}
 
 function fileOf(opened: NativeOpen, doing: string, words: Record<string, string> = {}): NativeFile {
   if (opened.file !== undefined) return opened.file;

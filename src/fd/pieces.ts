@@ -1,4 +1,3 @@
-import { UsageError } from '../errors.js';
 import { type ByteOrder, HEADER_BYTES } from '../htab/block.js';
 import { HPTE_BYTES } from '../htab/order.js';
 
@@ -24,12 +23,4 @@ export function* wholeBlocks(
     at = next;
   }
   if (from < bytes.length) yield bytes.subarray(from);
-}
-
-/** A length in bytes. @throws UsageError `E_USAGE` for what is none */
-export function checkLength(length: number): number {
-  if (Number.isSafeInteger(length) && length >= 0) return length;
-  throw new UsageError('E_USAGE', 'a length in bytes is no whole number', {
-    actual: String(length),
-  });
 }

@@ -3,6 +3,7 @@ import { FormatError, IoError, ioError, UnsupportedError } from '../errors.js';
 import { BlockBatch, type ByteOrder, encodeBlock, HEADER_BYTES } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { HPTE_BYTES } from '../htab/order.js';
+import { checkLength } from './arguments.js';
 import {
   type BlocksWritten,
   type HtabDescriptor,
@@ -10,7 +11,6 @@ import {
   MIN_READ_BYTES,
 } from './descriptor.js';
 import { HtabFd } from './htab-fd.js';
-import { checkLength } from './pieces.js';
 
 /** Most bytes that one read gives, whatever is asked for. */
 const MOST_BYTES = 16 * 1024 * 1024;

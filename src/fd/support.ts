@@ -44,17 +44,16 @@ export function probeHtabFd(): HtabFdSupport {
   if (addon === undefined) {
     return lacks('addon', `the compiled part of spapr-htab is not there: ${String(failure)}`);
   }
-  const { errno, apiVersion, extension } = addon.probe();
-  if (errno !== 0) {
-    const name = errnoName(errno);
-    return name === 'EACCES' || name === 'EPERM'
-      ? lacks('kvm-permission', `/dev/kvm may not be opened by this user (${name})`)
-      : lacks('kvm', `/dev/kvm cannot be opened (${name}); is kvm-hv loaded?`);
+  const kvm = probeKvm();
+  if (kvm.failure !== undefined) {
+    return kvm.failure === 'EACCES' || kvm.failure === 'EPERM'
+      ? lacks('kvm-permission', `/dev/kvm may not be opened by this user (${kvm.failure})`)
+      : lacks('kvm', `/dev/kvm cannot be opened (${kvm.failure}); is kvm-hv loaded?`);
   }
-  if (apiVersion !== KVM_API_VERSION) {
-    return lacks('kvm-api', `KVM speaks API version ${apiVersion}, not ${KVM_API_VERSION}`);
+  if (kvm.apiVersion !== KVM_API_VERSION) {
+    return lacks('kvm-api', `KVM speaks API version ${kvm.apiVersion}, not ${KVM_API_VERSION}`);
   }
-  if (extension <= 0) {
+  if ((kvm.htabFd ?? 0) <= 0) {
     return lacks('capability', 'KVM has no HTAB fd here (KVM_CAP_PPC_HTAB_FD); kvm-hv has it');
   }
   return lacks(undefined, 'the HTAB fd is there');

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
 import type { PassesOptions } from '../../src/index.js';
+import { block, type Entry } from '../helpers/entries.js';
 import type { Backend, Fd, OpenArguments, Vm } from './backend.js';
 
-/** First doubleword of a valid entry: 4 KiB page, 256 MB segment. */
-export const V = (avpn: number): bigint => (BigInt(avpn) << 7n) | 1n;
-/** Second doubleword: PP=2, M, C and R. */
-export const R = (rpn: number): bigint => (BigInt(rpn) << 12n) | 0x192n;
+export { type Entry, R, run, V } from '../helpers/entries.js';
 
 /** What a VM has unless it is said. */
 const MEMORY = { base: 0n, size: 64n << 20n, huge: true };
@@ -13,12 +11,6 @@ const MEMORY = { base: 0n, size: 64n << 20n, huge: true };
 export const READ = {} as const;
 export const WRITE = { flags: 2n } as const;
 export const BOLTED = { flags: 1n } as const;
-
-export type Entry = readonly [dw0: bigint, dw1: bigint];
-
-/** `n` entries whose first doublewords count up, as of pages one after another. */
-export const run = (n: number, dw0: bigint, dw1: bigint): Entry[] =>
-  Array.from({ length: n }, (_, i) => [dw0 + (BigInt(i) << 7n), dw1]);
 
 /** What a check works with: VMs that are closed behind it, and blocks as text. */
 export class Bench {
@@ -54,16 +46,7 @@ export class Bench {
 
   /** One block as bytes. */
   block(index: number, entries: readonly Entry[], nInvalid = 0): Buffer {
-    const bytes = Buffer.alloc(8 + 16 * entries.length);
-    const view = new DataView(bytes.buffer, bytes.byteOffset);
-    view.setUint32(0, index, this.little);
-    view.setUint16(4, entries.length, this.little);
-    view.setUint16(6, nInvalid, this.little);
-    entries.forEach(([dw0, dw1], i) => {
-      view.setBigUint64(8 + 16 * i, dw0);
-      view.setBigUint64(16 + 16 * i, dw1);
-    });
-    return bytes;
+    return block(index, entries, nInvalid, this.little);
   }
 
   /** `[100 v2 i5] 41:1192 c1:1192 [107 v0 i1]`: blocks with the entries in hexadecimal. */

@@ -1,32 +1,9 @@
 import { SpaprHtabError } from '../../src/errors.js';
 import type { SoftwareDescriptor } from '../../src/fd/software/descriptor.js';
 import type { SoftwareHtab } from '../../src/fd/software/vm.js';
+import { block } from '../helpers/entries.js';
 
-/** An entry as DW0 and DW1. */
-export type Entry = readonly [dw0: bigint, dw1: bigint];
-
-/** DW0 of a valid 4 KiB entry in a 256 MiB segment. */
-export const V = (avpn: bigint): bigint => (avpn << 7n) | 1n;
-/** DW1 with R, C, M and PP=2. */
-export const R = (rpn: bigint): bigint => (rpn << 12n) | 0x192n;
-
-/** `n` entries from V(avpn) on, all with the same DW1. */
-export function run(n: number, dw0: bigint, dw1: bigint): Entry[] {
-  return Array.from({ length: n }, (_, i) => [dw0 + (BigInt(i) << 7n), dw1]);
-}
-
-/** A block with a little-endian header. */
-export function block(index: number, entries: readonly Entry[], nInvalid = 0): Buffer {
-  const bytes = Buffer.alloc(8 + 16 * entries.length);
-  bytes.writeUInt32LE(index);
-  bytes.writeUInt16LE(entries.length, 4);
-  bytes.writeUInt16LE(nInvalid, 6);
-  entries.forEach(([dw0, dw1], i) => {
-    bytes.writeBigUInt64BE(dw0, 8 + 16 * i);
-    bytes.writeBigUInt64BE(dw1, 16 + 16 * i);
-  });
-  return bytes;
-}
+export { block, type Entry, R, run, V } from '../helpers/entries.js';
 
 const hex = (value: bigint): string => value.toString(16).padStart(16, '0');
 

@@ -93,7 +93,7 @@ function fetchKernel(folder: string, signal: AbortSignal | undefined): Promise<v
 async function makeInitrd(kernel: string, init: Buffer, folder: string): Promise<void> {
   const directory = (name: string): CpioEntry => ({ name, mode: 0o040755 });
   const entries: CpioEntry[] = [
-    ...['bin', 'dev', 'proc', 'sys', 'mnt', 'root', 'modules'].map(directory),
+    ...['bin', 'dev', 'proc', 'sys', 'mnt', 'system', 'modules'].map(directory),
     { name: 'bin/busybox', mode: 0o100755, data: await readFile(join(kernel, 'busybox')) },
     // The kernel opens /dev/console for init before anything is mounted.
     { name: 'dev/console', mode: 0o020600, device: [5, 1] },

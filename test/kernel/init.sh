@@ -19,14 +19,14 @@ for module in $(cat /modules/order); do
   insmod "/modules/$module" || say "insmod $module failed"
 done
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=none share /mnt || say 'no share'
-mount -t ext4 -o ro /dev/vda /root || say 'no root image'
+mount -t ext4 -o ro /dev/vda /system || say 'no root image'
 for folder in /dev /proc /sys /mnt; do
-  mount --bind "$folder" "/root$folder"
+  mount --bind "$folder" "/system$folder"
 done
-mount -t tmpfs tmp /root/tmp
+mount -t tmpfs tmp /system/tmp
 
 say 'job begins'
-chroot /root /bin/sh /mnt/job.sh >/mnt/stdout 2>/mnt/stderr
+chroot /system /bin/sh /mnt/job.sh >/mnt/stdout 2>/mnt/stderr
 echo $? >/mnt/status
 say 'job ended'
 sync

@@ -1,6 +1,7 @@
 import { IoError, SpaprHtabError } from '../../errors.js';
 import { type ByteOrder, HEADER_BYTES } from '../../htab/block.js';
 import { HPTE_BYTES } from '../../htab/order.js';
+import { checkChoice, checkLength, checkU64 } from '../arguments.js';
 import {
   type BlocksWritten,
   type HtabDescriptor,
@@ -9,8 +10,6 @@ import {
   KVM_GET_HTAB_BOLTED_ONLY,
   KVM_GET_HTAB_WRITE,
 } from '../descriptor.js';
-import { checkLength } from '../pieces.js';
-import { checkChoice, checkU64 } from './arguments.js';
 import { type ReadContext, readHtab } from './read.js';
 import type { VmState } from './state.js';
 import type { Work } from './turns.js';

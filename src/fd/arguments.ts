@@ -1,4 +1,4 @@
-import { UsageError } from '../../errors.js';
+import { UsageError } from '../errors.js';
 
 /** @throws UsageError `E_USAGE` for what is no bigint from 0 to 2^64-1 */
 export function checkU64(name: string, value: bigint): bigint {
@@ -18,6 +18,14 @@ export function checkSlot(index: number): number {
   throw new UsageError('E_USAGE', 'the index of a slot is no whole number', {
     expected: 'a number from 0 on',
     actual: describe(index),
+  });
+}
+
+/** A length in bytes. @throws UsageError `E_USAGE` for what is none */
+export function checkLength(length: number): number {
+  if (Number.isSafeInteger(length) && length >= 0) return length;
+  throw new UsageError('E_USAGE', 'a length in bytes is no whole number', {
+    actual: describe(length),
   });
 }
 
