@@ -254,7 +254,9 @@ export class HtabFd<Descriptor extends HtabDescriptor = HtabDescriptor> implemen
     if (this.writable === (mode === 'write')) return;
     throw new UsageError(
       'E_USAGE',
-      `this HTAB fd can only be ${this.writable ? 'written' : 'read'}`,
+      this.writable
+        ? 'this HTAB fd can only be written; open one without KVM_GET_HTAB_WRITE to read'
+        : 'this HTAB fd can only be read; open one with KVM_GET_HTAB_WRITE to write',
     );
   }
 

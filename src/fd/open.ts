@@ -176,7 +176,7 @@ function native(): NativeHtab {
   throw new UnsupportedError(
     'E_NATIVE',
     addon === undefined
-      ? 'the HTAB fd needs the compiled part of spapr-htab, which is not there'
+      ? 'the HTAB fd needs the compiled part of spapr-htab, which is not there; `spapr-htab doctor` says why'
       : `the HTAB fd is a part of Linux; this is ${process.platform}`,
     { cause: failure },
   );
