@@ -1,10 +1,11 @@
 import { errnoName } from '../addon/errno.js';
 import { type Addon, type CopiedRange, loadAddon } from '../addon/load.js';
 import { FormatError, ioError, throwIfAborted, UsageError } from '../errors.js';
+import { type FileRange, fileBehind } from './file-behind.js';
 import type { LentHandle } from './lend.js';
 import { readUpTo } from './read.js';
 import type { OperationOptions } from './reader.js';
-import { type ByteSource, FileSource, SliceSource } from './source.js';
+import type { ByteSource, FileSource } from './source.js';
 import { writeFully, writeSparse } from './write.js';
 
 /** Bytes that one call of the addon copies at most: how soon an abort is noticed. */
@@ -64,19 +65,6 @@ export function checkRange(from: number, length: number): void {
       throw new UsageError('E_USAGE', `${length} bytes from ${from} are no range of a file`);
     }
   }
-}
-
-interface FileRange {
-  readonly file: FileSource;
-  readonly from: number;
-}
-
-/** The file that the bytes at `from` stand in; a class that reads in its own way is none. */
-function fileBehind(source: ByteSource, from: number): FileRange | undefined {
-  if (source.constructor === FileSource) return { file: source as FileSource, from };
-  if (source.constructor !== SliceSource) return undefined;
-  const { parent, start } = source as SliceSource;
-  return fileBehind(parent, start + from);
 }
 
 async function copyFile(
