@@ -1,5 +1,6 @@
 import { FormatError, throwIfAborted } from '../errors.js';
 import { abortable } from './abort.js';
+import { LEFT_OVER, ReadAhead, Slot } from './read-ahead.js';
 import type { ByteSource } from './source.js';
 
 /** Called now and then while a long operation reads its input. Counts are bytes. */
@@ -19,35 +20,37 @@ export interface OperationOptions {
 export interface ByteReaderOptions extends OperationOptions {
   /** Position of the first byte. Default 0. */
   readonly start?: number;
-  /** Bytes held at most; also the largest `ensure`. Default 2 MiB: the largest block fits twice. */
-  readonly capacity?: number;
 }
 
 /** How much is read before other work of the process gets a turn. */
 const YIELD_BYTES = 64 * 1024 * 1024;
 
-export const DEFAULT_CAPACITY = 2 * 1024 * 1024;
+/** Bytes that `ensure` can be asked for at most: the largest block fits twice. */
+export const LARGEST_ENSURE = LEFT_OVER;
 
 /**
  * A forward cursor over a source with a window of buffered bytes.
  *
  * `ensure(n)` is the only place that waits; after it, `n` bytes at `pos` can be parsed without a
  * promise in between. Decoders with hot loops work on `buffer`, `view`, `pos` and `end` directly
- * and advance `pos` themselves. Whatever `ensure` or `skip` moves invalidates earlier subarrays.
+ * and advance `pos` themselves. Whatever `ensure` or `skip` moves invalidates earlier subarrays, and
+ * `buffer` and `view` are others then: they belong to the piece of the source that was read last.
  */
 export class ByteReader {
-  readonly buffer: Uint8Array;
-  readonly view: DataView;
   /** Index into `buffer` of the next byte, and one past the last buffered one. */
-  pos = 0;
-  end = 0;
+  pos: number;
+  end: number;
   /** What is being read, for messages. */
   path: string | undefined;
-  /** File position of `buffer[0]`. */
+  #slot: Slot;
+  /** Index of the first buffered byte. */
+  #begin: number;
+  /** File position of `buffer[0]`; negative where there is room in front. */
   #base: number;
   #tap: ((bytes: Uint8Array) => void) | undefined;
   #tapFrom = 0;
   #unyielded = 0;
+  readonly #ahead: ReadAhead;
   readonly #signal: AbortSignal | undefined;
   readonly #onProgress: ProgressListener | undefined;
 
@@ -55,13 +58,23 @@ export class ByteReader {
     readonly source: ByteSource,
     options: ByteReaderOptions = {},
   ) {
-    // Not cleared: only bytes that were read are ever looked at, and small files touch little of it.
-    const memory = Buffer.allocUnsafeSlow(options.capacity ?? DEFAULT_CAPACITY).buffer;
-    this.buffer = new Uint8Array(memory);
-    this.view = new DataView(memory);
-    this.#base = options.start ?? 0;
+    const start = options.start ?? 0;
+    this.#ahead = new ReadAhead(source);
+    this.#slot = Slot.for(source, start);
+    this.#begin = this.#slot.place(start);
+    this.pos = this.#begin;
+    this.end = this.#begin;
+    this.#base = start - this.#begin;
     this.#signal = options.signal;
     this.#onProgress = options.onProgress;
+  }
+
+  get buffer(): Uint8Array {
+    return this.#slot.bytes;
+  }
+
+  get view(): DataView {
+    return this.#slot.view;
   }
 
   /** Position in the source of the next byte. */
@@ -84,7 +97,7 @@ export class ByteReader {
 
   /** Like {@link ensure}, but resolves to false at the end of the source. */
   async tryEnsure(n: number): Promise<boolean> {
-    if (n > this.buffer.length) throw new RangeError(`ensure(${n}) exceeds the window`);
+    if (n > LARGEST_ENSURE) throw new RangeError(`ensure(${n}) exceeds the window`);
     while (this.end - this.pos < n) {
       if (!(await this.#fill())) return false;
     }
@@ -108,18 +121,9 @@ export class ByteReader {
   /** Reads one more piece into the window; false at the end of the source. */
   async #fill(): Promise<boolean> {
     throwIfAborted(this.#signal);
-    if (this.pos > 0) {
-      this.#flushTap();
-      this.buffer.copyWithin(0, this.pos, this.end);
-      this.#base += this.pos;
-      this.end -= this.pos;
-      this.pos = 0;
-      this.#tapFrom = 0;
-    }
     const position = this.#base + this.end;
-    const reading = this.source.read(this.buffer.subarray(this.end), position);
-    const count = await abortable(reading, this.#signal);
-    this.end += count;
+    const room = this.end < this.#slot.limit && !this.#ahead.expects(position);
+    const count = room ? await this.#append(position) : await this.#turnOver(position);
     // A source that waits for nothing (zeros of a hole) would keep timers and signals from running.
     this.#unyielded += count;
     if (this.#unyielded >= YIELD_BYTES) {
@@ -128,6 +132,35 @@ export class ByteReader {
     }
     this.#onProgress?.({ position: position + count, total: this.source.size });
     return count > 0;
+  }
+
+  /** Reads into what is left of the slot. */
+  async #append(position: number): Promise<number> {
+    const { bytes, limit } = this.#slot;
+    const reading = this.source.read(bytes.subarray(this.end, limit), position);
+    const count = await abortable(reading, this.#signal);
+    this.end += count;
+    return count;
+  }
+
+  /** Goes on in another slot, with what is not taken yet in front. */
+  async #turnOver(position: number): Promise<number> {
+    const { slot, at, count } = await this.#ahead.take(position, this.#signal);
+    if (count === 0) {
+      this.#ahead.release(slot);
+      return 0;
+    }
+    this.#flushTap();
+    const left = this.end - this.pos;
+    slot.bytes.set(this.buffer.subarray(this.pos, this.end), at - left);
+    this.#ahead.release(this.#slot);
+    this.#slot = slot;
+    this.#base = position - at;
+    this.#begin = at - left;
+    this.pos = this.#begin;
+    this.end = at + count;
+    this.#tapFrom = this.pos;
+    return count;
   }
 
   /** Next byte without taking it; call `ensure(1)` before. */
@@ -193,7 +226,7 @@ export class ByteReader {
    */
   async *passOver(n: number, what: string): AsyncGenerator<void> {
     const seeks = this.source.seekable && this.#tap === undefined;
-    const step = seeks ? n : this.buffer.length / 2;
+    const step = seeks ? n : LARGEST_ENSURE / 2;
     for (let left = n; left > 0; left -= step) {
       await this.skip(Math.min(left, step), what);
       yield;
@@ -204,12 +237,14 @@ export class ByteReader {
   seek(position: number): void {
     this.#flushTap();
     const inside = position - this.#base;
-    if (inside >= 0 && inside <= this.end) {
+    if (inside >= this.#begin && inside <= this.end) {
       this.pos = inside;
     } else {
-      this.#base = position;
-      this.pos = 0;
-      this.end = 0;
+      this.#ahead.drop();
+      this.pos = this.#slot.place(position);
+      this.end = this.pos;
+      this.#begin = this.pos;
+      this.#base = position - this.pos;
     }
     this.#tapFrom = this.pos;
   }

@@ -18,6 +18,8 @@ export interface ByteSource extends AsyncDisposable {
   readonly size: number | undefined;
   /** Whether any position can be read at any time. */
   readonly seekable: boolean;
+  /** Whether reads may overlap: then it is read ahead. Default false. */
+  readonly concurrent?: boolean;
   /**
    * Reads at most `target.length` bytes at `position`; resolves to how many were read, 0 only at
    * the end (or for an empty target). Short reads are allowed.
@@ -57,6 +59,7 @@ export class BufferSource implements ByteSource {
 /** A regular file or block device. Made by {@link openFile}. */
 export class FileSource implements ByteSource {
   readonly seekable = true;
+  readonly concurrent = true;
   readonly #lent: LentHandle;
 
   constructor(
@@ -198,6 +201,7 @@ export class IterableSource implements ByteSource {
 /** A window of another source: `length` bytes from `start`, or everything from there. */
 export class SliceSource implements ByteSource {
   readonly seekable: boolean;
+  readonly concurrent: boolean;
   readonly size: number | undefined;
   readonly name: string;
 
@@ -210,6 +214,7 @@ export class SliceSource implements ByteSource {
   ) {
     this.name = parent.name;
     this.seekable = parent.seekable;
+    this.concurrent = parent.concurrent ?? false;
     const rest = parent.size === undefined ? undefined : Math.max(0, parent.size - start);
     this.size = length === undefined ? rest : Math.min(length, rest ?? length);
   }

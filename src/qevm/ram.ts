@@ -95,7 +95,7 @@ export class RamWalker {
         actual: String(context.section.version),
       });
     }
-    const { view, buffer } = reader;
+    let { view, buffer } = reader;
     const { visitor } = this;
     this.#allMapped = context.capabilities.has('mapped-ram');
     for (;;) {
@@ -104,6 +104,7 @@ export class RamWalker {
         yield { type: 'pages' };
         await reader.tryEnsure(LARGEST_ENTRY);
         await reader.ensure(8, "a page header of 'ram'");
+        ({ view, buffer } = reader);
       }
       const offset = reader.offset;
       const high = view.getUint32(reader.pos);
@@ -153,6 +154,7 @@ export class RamWalker {
         case RAM_FLAG.MEM_SIZE:
           yield { type: 'pages' };
           yield* this.#readBlocks(reader, address, context);
+          ({ view, buffer } = reader);
           yield { type: 'blocks', blocks: this.blocks };
           break;
         case RAM_FLAG.MULTIFD_FLUSH:

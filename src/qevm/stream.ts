@@ -1,4 +1,4 @@
-import { ByteReader, type ByteReaderOptions } from '../bytes/reader.js';
+import { ByteReader, type ByteReaderOptions, LARGEST_ENSURE } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, LimitError, UnsupportedError } from '../errors.js';
 import { readConfiguration, text } from './configuration.js';
@@ -377,7 +377,7 @@ class StreamWalk {
   /** Zeros up to the end, as the last cluster of an image has them. */
   async #isPadding(): Promise<boolean> {
     const reader = this.#reader;
-    const whole = !(await reader.tryEnsure(reader.buffer.length));
+    const whole = !(await reader.tryEnsure(LARGEST_ENSURE));
     return whole && reader.buffer.subarray(reader.pos, reader.end).every((byte) => byte === 0);
   }
 
