@@ -70,11 +70,16 @@ export class BlockBatch implements Iterable<HtabBlock> {
     }
   }
 
-  /** The same blocks with headers of that byte order: `bytes` itself, or a converted copy. */
-  encode(byteOrder: ByteOrder): Uint8Array {
-    if (byteOrder === this.byteOrder) return this.bytes;
-    // `slice` of a Buffer would be a view.
-    const out = Uint8Array.from(this.bytes);
+  /**
+   * The same blocks with headers of that byte order: `bytes` itself, or a converted copy.
+   * @param into memory for the copy, where it is large enough. Default: new memory.
+   */
+  encode(byteOrder: ByteOrder, into?: Uint8Array): Uint8Array {
+    const { bytes } = this;
+    if (byteOrder === this.byteOrder) return bytes;
+    const fits = into !== undefined && into.length >= bytes.length;
+    const out = fits ? into.subarray(0, bytes.length) : new Uint8Array(bytes.length);
+    out.set(bytes);
     const view = new DataView(out.buffer, out.byteOffset, out.length);
     const little = byteOrder === 'little';
     for (let at = 0; at < out.length; ) {
@@ -85,6 +90,19 @@ export class BlockBatch implements Iterable<HtabBlock> {
       at += HEADER_BYTES + nValid * HPTE_BYTES;
     }
     return out;
+  }
+}
+
+/** Memory for batches on their way out, one after another. */
+export class BatchBuffer {
+  #memory: Uint8Array | undefined;
+
+  /** Like `batch.encode`: what it gives is valid until the next call, or as long as the batch is. */
+  encode(batch: BlockBatch, byteOrder: ByteOrder): Uint8Array {
+    if (byteOrder === batch.byteOrder) return batch.bytes;
+    const { length } = batch.bytes;
+    if ((this.#memory?.length ?? 0) < length) this.#memory = new Uint8Array(length * 2);
+    return batch.encode(byteOrder, this.#memory);
   }
 }
 

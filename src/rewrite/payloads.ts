@@ -1,6 +1,6 @@
-import { ByteReader, DEFAULT_CAPACITY } from '../bytes/reader.js';
+import { ByteReader } from '../bytes/reader.js';
 import { type ByteSource, SliceSource } from '../bytes/source.js';
-import { type ByteOrder, MAX_BLOCK_BYTES } from '../htab/block.js';
+import { BatchBuffer, type ByteOrder } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { encodeSectionItem, SectionDecoder } from '../htab/section.js';
 
@@ -9,9 +9,6 @@ export interface PayloadPlace {
   readonly payloadOffset: number;
   readonly payloadLength: number;
 }
-
-/** The largest block must fit, whatever the payload has become since it was measured. */
-const SMALLEST_WINDOW = 2 ** Math.ceil(Math.log2(MAX_BLOCK_BYTES));
 
 /**
  * What the payloads at these places of a stream say, one after another.
@@ -24,9 +21,8 @@ export async function* itemsAt(
 ): AsyncGenerator<HtabItem> {
   const decoder = new SectionDecoder({ byteOrder });
   for (const { payloadOffset, payloadLength } of places) {
-    const capacity = Math.min(DEFAULT_CAPACITY, Math.max(SMALLEST_WINDOW, payloadLength));
     const slice = new SliceSource(source, payloadOffset, payloadLength);
-    yield* decoder.payload(new ByteReader(slice, { capacity }));
+    yield* decoder.payload(new ByteReader(slice));
   }
 }
 
@@ -40,10 +36,11 @@ export function endsPayload(item: HtabItem): boolean {
  * are to be taken before the next is asked for; nothing behind its end is pulled.
  */
 export async function* nextPayload(items: AsyncIterator<HtabItem>): AsyncGenerator<Uint8Array> {
+  const buffer = new BatchBuffer();
   for (;;) {
     const item = await items.next();
     if (item.done) throw new RangeError('there are fewer payloads than the stream has parts');
-    yield encodeSectionItem(item.value);
+    yield encodeSectionItem(item.value, buffer);
     if (endsPayload(item.value)) return;
   }
 }
