@@ -75,7 +75,7 @@ export async function capture(
   const host = backend === 'native' ? { kernel: release() } : null;
   const tally = await withOutput(output, to, options.force, (write) =>
     withItems(reading, to, options, (items) =>
-      write(items, {
+      write(() => items, {
         byteOrder: options.outputByteOrder ?? byteOrder,
         markParts: options.markParts,
         order: options.order,

@@ -5,6 +5,7 @@ import type { HptFormat, InputFormat } from './formats/format.js';
 import { boltedOnly } from './htab/bolted.js';
 import { canonical } from './htab/canonical.js';
 import type { HtabItems } from './htab/items.js';
+import type { BlockPass } from './htab/scan.js';
 import type { Tally } from './htab/tally.js';
 import { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 import { formatFor, type HptOutput, partsWarnings, withOutput } from './output.js';
@@ -55,7 +56,9 @@ export async function convert(
   const to = formatFor(output, options.to);
   return withOutput(output, to, options.force, async (write) => {
     await using hpt = await openHpt(input, options);
-    const tally = await write(transformed(hpt, to, options), {
+    const tally = await write((pass) => transformed(hpt, to, options, pass), {
+      signal: options.signal,
+      onProgress: options.onProgress,
       byteOrder: options.outputByteOrder,
       markParts: options.markParts,
       order: options.order,
@@ -75,8 +78,15 @@ function originOf(hpt: HptInput): ArchiveOrigin {
   return { source, byteOrder: hpt.byteOrder ?? null, host: null };
 }
 
-function transformed(hpt: HptInput, to: HptFormat, options: ConvertOptions): HtabItems {
-  const items = hpt.items({ order: to !== 'kernel' || options.canonical === true });
+function transformed(
+  hpt: HptInput,
+  to: HptFormat,
+  options: ConvertOptions,
+  pass: BlockPass | undefined,
+): HtabItems {
+  const asTheyAre = !options.canonical && !options.boltedOnly;
+  const needs = { order: to !== 'kernel' || options.canonical === true };
+  const items = hpt.itemsBut(asTheyAre ? pass : undefined, needs);
   if (options.canonical) {
     return canonical(items, to === 'kernel' ? 'kernel' : 'qemu', {
       order: options.order,

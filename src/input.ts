@@ -19,6 +19,7 @@ import { decodeImage, orderOfImage } from './htab/image.js';
 import type { HtabItem } from './htab/items.js';
 import { decodeKernel } from './htab/kernel.js';
 import { isOrder, noSuchOrder } from './htab/order.js';
+import type { BlockPass } from './htab/scan.js';
 import { decodeSection } from './htab/section.js';
 import { sniffByteOrder } from './htab/sniff.js';
 import { HashPageTable } from './htab/table.js';
@@ -204,13 +205,24 @@ export class HptInput implements AsyncDisposable {
    * @param needs.order find out the order of HTAB blocks first, if that takes reading them twice;
    *   without it they are given with what is known. Default false.
    */
-  async *items(needs: { order?: boolean } = {}): AsyncGenerator<HtabItem> {
+  items(needs: { order?: boolean } = {}): AsyncGenerator<HtabItem> {
+    return this.itemsBut(undefined, needs);
+  }
+
+  /**
+   * The same without the blocks that `pass` takes on the way.
+   * @internal
+   */
+  async *itemsBut(
+    pass: BlockPass | undefined,
+    needs: { order?: boolean } = {},
+  ): AsyncGenerator<HtabItem> {
     if (this.format !== 'kernel') {
-      yield* this.#sameOrder(this.#decode());
+      yield* this.#sameOrder(this.#decode(pass));
       return;
     }
     const order = await this.#kernelOrder(needs.order ?? false);
-    yield* decodeKernel(this.#reader(), { byteOrder: this.byteOrder ?? 'little', order });
+    yield* decodeKernel(this.#reader(), { byteOrder: this.byteOrder ?? 'little', order, pass });
   }
 
   /** The table that results. Memory grows with its entries. */
@@ -228,11 +240,12 @@ export class HptInput implements AsyncDisposable {
     return new ByteReader(this.source, { start: this.start, signal, onProgress });
   }
 
-  async *#decode(): AsyncGenerator<HtabItem> {
+  async *#decode(pass: BlockPass | undefined): AsyncGenerator<HtabItem> {
     const { signal, onProgress } = this.#options;
     switch (this.format) {
       case 'snapshot':
         yield* readSnapshotHtab(this.source, {
+          pass,
           start: this.start,
           signal,
           onProgress,
@@ -244,6 +257,7 @@ export class HptInput implements AsyncDisposable {
         break;
       case 'section':
         yield* decodeSection(this.#reader(), {
+          pass,
           onLittleEndian: (offset) =>
             this.warnings.push({ code: 'W_HTAB', offset, message: LITTLE_ENDIAN }),
         });

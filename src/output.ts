@@ -1,22 +1,28 @@
 import { AtomicFile } from './bytes/output.js';
+import type { OperationOptions } from './bytes/reader.js';
 import { UsageError } from './errors.js';
 import { type EncodeOptions, encodeHpt, type StreamedFormat } from './formats/encode.js';
 import { formatOfPath, HPT_FORMATS, type HptFormat } from './formats/format.js';
 import { writeImage } from './htab/image.js';
 import type { HtabItems } from './htab/items.js';
+import type { BlockPass } from './htab/scan.js';
 import { Tally } from './htab/tally.js';
 import type { InputWarning } from './input.js';
+import { passBlocks } from './pass-blocks.js';
 
 /** Where an HPT goes: a path (written atomically, mode 0600), or anything that takes bytes. */
 export type HptOutput = string | { write(bytes: Uint8Array): Promise<void> };
 
-export interface WriteOptions extends EncodeOptions {
+export interface WriteOptions extends EncodeOptions, OperationOptions {
   /** Order of the table, for items that do not say it. */
   readonly order?: number | undefined;
 }
 
+/** Items but for the blocks that the pass takes, where there is one. */
+export type ItemsBut = (pass: BlockPass | undefined) => HtabItems;
+
 /** Writes items to the output, once. Resolves to what was written. */
-export type WriteHpt = (items: HtabItems, options: WriteOptions) => Promise<Tally>;
+export type WriteHpt = (items: ItemsBut, options: WriteOptions) => Promise<Tally>;
 
 /** @throws UsageError `E_USAGE` where nothing says the format, or there is none of that name */
 export function formatFor(output: HptOutput, to: HptFormat | undefined): HptFormat {
@@ -61,11 +67,13 @@ function toFile(file: AtomicFile, format: HptFormat): WriteHpt {
   return async (items, options) => {
     const tally = new Tally();
     if (format === 'image') {
-      await writeImage(tally.count(items), file, options.order);
+      await writeImage(tally.count(items(undefined)), file, options.order);
       tally.bytes = tally.order === undefined ? 0 : 2 ** tally.order;
       return tally;
     }
-    for await (const bytes of encodeHpt(tally.count(items), format, options)) {
+    const byteOrder = format === 'section' ? 'big' : (options.byteOrder ?? 'little');
+    const pass = format === 'archive' ? undefined : passBlocks(file, byteOrder, tally, options);
+    for await (const bytes of encodeHpt(tally.count(items(pass)), format, options)) {
       await file.append(bytes);
     }
     tally.bytes = file.position;
@@ -76,7 +84,7 @@ function toFile(file: AtomicFile, format: HptFormat): WriteHpt {
 function toSink(output: Exclude<HptOutput, string>, format: StreamedFormat): WriteHpt {
   return async (items, options) => {
     const tally = new Tally();
-    for await (const bytes of encodeHpt(tally.count(items), format, options)) {
+    for await (const bytes of encodeHpt(tally.count(items(undefined)), format, options)) {
       await output.write(bytes);
       tally.bytes += bytes.length;
     }

@@ -2,18 +2,26 @@
 
 #include "copy-range.h"
 #include "htab.h"
+#include "pass-blocks.h"
 #include "probe.h"
+
+#if defined(__linux__)
+static void AddFunction(Napi::Object exports, const char* name, napi_callback callback) {
+  napi_value function;
+  if (napi_create_function(exports.Env(), name, NAPI_AUTO_LENGTH, callback, nullptr, &function) ==
+      napi_ok) {
+    exports.Set(name, function);
+  }
+}
+#endif
 
 // No state but the instance data of an environment: the addon may be loaded by any number of
 // environments and worker threads.
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New(env, Probe, "probe"));
 #if defined(__linux__)
-  napi_value copy_range;
-  if (napi_create_function(env, "copyRange", NAPI_AUTO_LENGTH, CopyRange, nullptr, &copy_range) ==
-      napi_ok) {
-    exports.Set("copyRange", copy_range);
-  }
+  AddFunction(exports, "copyRange", CopyRange);
+  AddFunction(exports, "passBlocks", PassBlocks);
   const napi_value htab = CreateHtab(env);
   if (htab != nullptr) exports.Set("htab", htab);
 #endif

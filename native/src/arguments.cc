@@ -27,6 +27,10 @@ bool Arguments::Number(size_t at, int* value) const {
   return true;
 }
 
+bool Arguments::Boolean(size_t at, bool* value) const {
+  return at < count && napi_get_value_bool(env, values[at], value) == napi_ok;
+}
+
 bool Arguments::BigUint64(size_t at, uint64_t* value) const {
   bool lossless;
   return at < count &&

@@ -13,7 +13,7 @@
 constexpr int64_t kMaxInteger = (int64_t{1} << 53) - 1;
 
 struct Arguments {
-  static constexpr size_t kMost = 5;
+  static constexpr size_t kMost = 8;
 
   Arguments(napi_env env, napi_callback_info info);
 
@@ -21,6 +21,7 @@ struct Arguments {
   bool Integer(size_t at, int64_t most, int64_t* value) const;
   // A number as descriptors and processes have: 0 to 2^31 - 1.
   bool Number(size_t at, int* value) const;
+  bool Boolean(size_t at, bool* value) const;
   bool BigUint64(size_t at, uint64_t* value) const;
   // Without NUL.
   bool Text(size_t at, std::string* value) const;

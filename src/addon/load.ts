@@ -21,6 +21,16 @@ export interface CopiedRange {
   readonly reading: boolean;
 }
 
+/** How far blocks were passed; see native/src/pass-blocks.h. */
+export interface PassedBlocks {
+  readonly bytes: number;
+  readonly blocks: number;
+  readonly valid: number;
+  readonly errno: number;
+  /** Whether it was the input that failed, where `errno` is not 0. */
+  readonly reading: boolean;
+}
+
 /** Most bytes that one call of a {@link NativeFile} takes: each has a copy of its own. */
 export const NATIVE_MAX_BYTES = 16 * 1024 * 1024;
 
@@ -93,6 +103,17 @@ export interface Addon {
     outOffset: number,
     length: number,
   ): Promise<CopiedRange>;
+  /** Likewise. */
+  passBlocks?(
+    inFd: number,
+    inOffset: number,
+    outFd: number,
+    outOffset: number,
+    length: number,
+    slots: number,
+    fromLittle: boolean,
+    toLittle: boolean,
+  ): Promise<PassedBlocks>;
 }
 
 export type AddonLoad =

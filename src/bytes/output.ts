@@ -17,6 +17,7 @@ import type { OperationOptions } from './reader.js';
 import type { ByteSource } from './source.js';
 import { removeStale, temporaryName } from './temporary.js';
 import { MAX_TRANSFER, writeFully } from './write.js';
+import { WriteBehind } from './write-behind.js';
 
 /** A file that can be read and written anywhere; unwritten ranges read as nothing or zeros. */
 export interface RandomAccessFile {
@@ -48,6 +49,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   #written = 0;
   #state: 'open' | 'committed' | 'discarded' = 'open';
   readonly #file: LentHandle;
+  readonly #behind: WriteBehind;
 
   private constructor(
     readonly path: string,
@@ -56,6 +58,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
     readonly force: boolean,
   ) {
     this.#file = new LentHandle(handle);
+    this.#behind = new WriteBehind((bytes, position) => writeFully(handle, bytes, position));
   }
 
   /** @throws UsageError `E_EXISTS` unless `force`; IoError */
@@ -82,17 +85,39 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
     return this.#position;
   }
 
+  /** Goes on while the bytes are written: an error may come with a later call, or with `commit`. */
   async append(bytes: Uint8Array): Promise<void> {
-    await this.write(bytes, this.#position);
+    const position = this.#position;
+    try {
+      await this.#behind.append(bytes, position);
+    } catch (error) {
+      throw ioError(error, 'write', this.path);
+    }
     this.#position += bytes.length;
+    this.#extend(position, bytes.length);
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
-    const end = bytes.length === 0 ? 0 : position + bytes.length;
+    await this.#flush();
     try {
-      this.#written = Math.max(this.#written, end);
+      this.#written = Math.max(this.#written, position + bytes.length);
       await writeFully(this.#file.handle, bytes, position);
-      this.#size = Math.max(this.#size, end);
+    } catch (error) {
+      throw ioError(error, 'write', this.path);
+    }
+    this.#extend(position, bytes.length);
+  }
+
+  /** No byte, no place: a write of nothing beyond the end makes a file no longer. */
+  #extend(position: number, length: number): void {
+    if (length === 0) return;
+    this.#written = Math.max(this.#written, position + length);
+    this.#size = Math.max(this.#size, position + length);
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#behind.flush();
     } catch (error) {
       throw ioError(error, 'write', this.path);
     }
@@ -138,13 +163,29 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
     checkRange(position, length);
     const end = length === 0 ? 0 : position + length;
     const fresh = position >= this.#written;
+    if (!fresh) await this.#flush();
     this.#written = Math.max(this.#written, end);
     const target = { path: this.path, file: this.#file, position, fresh };
     await copyRange(source, from, length, target, options);
     this.#size = Math.max(this.#size, end);
   }
 
+  /**
+   * Lets something else append: it gets the descriptor and the position, and resolves to how many
+   * bytes it wrote there. What it wrote beyond them is no part of the file.
+   * @throws IoError when the file is closed; what `write` throws
+   * @internal
+   */
+  async appendBy(write: (fd: number, position: number) => Promise<number>): Promise<void> {
+    const position = this.#position;
+    this.#written = Number.MAX_SAFE_INTEGER;
+    const count = await this.#file.lend((fd) => write(fd, position));
+    this.#position += count;
+    this.#extend(position, count);
+  }
+
   async read(target: Uint8Array, position: number): Promise<number> {
+    await this.#flush();
     try {
       const length = Math.min(MAX_TRANSFER, target.length);
       return (await this.#file.handle.read(target, 0, length, position)).bytesRead;
@@ -154,6 +195,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   }
 
   async truncate(size: number): Promise<void> {
+    await this.#flush();
     try {
       await this.#file.handle.truncate(size);
       this.#size = size;
@@ -175,6 +217,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
     }
     try {
       const { handle } = this.#file;
+      await this.#flush();
       await handle.truncate(this.#size);
       // Delayed allocation: that the device or the quota is full may show here, or at close (NFS).
       await handle.sync();

@@ -1,8 +1,8 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { type ByteOrder, HEADER_BYTES } from './block.js';
+import { BatchBuffer, type ByteOrder, HEADER_BYTES } from './block.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { slotsOfOrder } from './order.js';
-import { scanBlocks } from './scan.js';
+import { type BlockPass, scanBlocks } from './scan.js';
 
 /**
  * The framing of the HTAB fd (KVM_PPC_GET_HTAB_FD; arch/powerpc/kvm/book3s_64_mmu_hv.c
@@ -15,6 +15,8 @@ export interface KernelDecodeOptions {
   readonly byteOrder: ByteOrder;
   /** Order of the table, where it is known: then blocks are checked against it. */
   readonly order?: number | undefined;
+  /** @internal see {@link BlockPass} */
+  readonly pass?: BlockPass | undefined;
 }
 
 /**
@@ -35,6 +37,7 @@ export async function* decodeKernel(
       slots: order === undefined ? undefined : slotsOfOrder(order),
       path: 'HTAB blocks',
       terminated: false,
+      pass: options.pass,
     });
     let next = await scan.next();
     for (; !next.done; next = await scan.next()) yield { type: 'blocks', batch: next.value };
@@ -59,8 +62,9 @@ export async function* encodeKernel(
   items: HtabItems,
   options: KernelEncodeOptions,
 ): AsyncGenerator<Uint8Array> {
+  const buffer = new BatchBuffer();
   for await (const item of items) {
-    if (item.type === 'blocks') yield item.batch.encode(options.byteOrder);
+    if (item.type === 'blocks') yield buffer.encode(item.batch, options.byteOrder);
     else if (item.type === 'end' && options.markParts) yield new Uint8Array(HEADER_BYTES);
   }
 }

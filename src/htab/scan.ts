@@ -1,16 +1,32 @@
 import type { ByteReader } from '../bytes/reader.js';
+import type { ByteSource } from '../bytes/source.js';
 import { FormatError } from '../errors.js';
 import { BlockBatch, type ByteOrder, HEADER_BYTES } from './block.js';
 import { HPTE_BYTES } from './order.js';
 
-export interface ScanOptions {
+/** What is known of blocks before they are read. */
+export interface BlockFrame {
   readonly byteOrder: ByteOrder;
   /** Slots of the table where its order is known: blocks may not reach beyond. */
   readonly slots?: number | undefined;
+}
+
+/**
+ * Takes blocks itself, as they stand in a source from `offset` on, and resolves to how many bytes
+ * it took: of whole blocks that fit the table, none of them an end mark. 0 where it cannot.
+ */
+export type BlockPass = (source: ByteSource, offset: number, frame: BlockFrame) => Promise<number>;
+
+/** So many bytes of blocks go by before a {@link BlockPass} is asked: most parts are short. */
+const PASS_AFTER = 256 * 1024;
+
+export interface ScanOptions extends BlockFrame {
   /** For messages. */
   readonly path: string;
   /** Whether the blocks must be ended by a marker (a section), or by the end of the file. */
   readonly terminated: boolean;
+  /** Is given blocks that are not in the window yet; what it takes is not yielded. Default: none. */
+  readonly pass?: BlockPass | undefined;
 }
 
 /**
@@ -28,8 +44,10 @@ export async function* scanBlocks(
   const { byteOrder, path } = options;
   const little = byteOrder === 'little';
   const slots = options.slots ?? Number.POSITIVE_INFINITY;
-  const { view, buffer } = reader;
+  const begin = reader.offset;
+  let { pass } = options;
   for (;;) {
+    const { view, buffer } = reader;
     const start = reader.pos;
     const end = reader.end;
     const offset = reader.offset;
@@ -68,6 +86,12 @@ export async function* scanBlocks(
     if (marker) {
       reader.pos += HEADER_BYTES;
       return true;
+    }
+    if (pass !== undefined && reader.offset - begin >= PASS_AFTER) {
+      const taken = await pass(reader.source, reader.offset, options);
+      // Where it stops, something stands that is looked at here.
+      if (taken === 0) pass = undefined;
+      else reader.seek(reader.offset + taken);
     }
     if (await reader.tryEnsure(needed)) continue;
     if (!options.terminated && reader.available === 0) return false;

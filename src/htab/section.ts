@@ -1,10 +1,10 @@
 import type { ByteReader } from '../bytes/reader.js';
 import { FormatError } from '../errors.js';
-import { type ByteOrder, HEADER_BYTES } from './block.js';
+import { BatchBuffer, type ByteOrder, HEADER_BYTES } from './block.js';
 import { chunkByteOrder } from './dialect.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { checkOrder, slotsOfOrder } from './order.js';
-import { scanBlocks } from './scan.js';
+import { type BlockPass, scanBlocks } from './scan.js';
 
 /**
  * The payloads of QEMU's iterable section `spapr/htab` (hw/ppc/spapr.c htab_save_setup,
@@ -27,6 +27,8 @@ export interface SectionOptions {
   readonly byteOrder?: ByteOrder | undefined;
   /** Told when chunk headers turn out to be little-endian, with the place of the first one. */
   readonly onLittleEndian?: ((offset: number) => void) | undefined;
+  /** @internal see {@link BlockPass} */
+  readonly pass?: BlockPass | undefined;
 }
 
 /** How many bytes are looked at to tell the byte order. */
@@ -81,6 +83,7 @@ export class SectionDecoder {
       slots,
       path: SECTION_NAME,
       terminated: true,
+      pass: this.options.pass,
     });
     for await (const batch of scan) yield { type: 'blocks', batch };
     yield { type: 'end', offset: reader.offset - HEADER_BYTES };
@@ -116,11 +119,12 @@ export async function* decodeSection(
  * out big-endian, whatever they were.
  */
 export async function* encodeSection(items: HtabItems): AsyncGenerator<Uint8Array> {
-  for await (const item of items) yield encodeSectionItem(item);
+  const buffer = new BatchBuffer();
+  for await (const item of items) yield encodeSectionItem(item, buffer);
 }
 
 /** The bytes that an item stands for in the `section` format. A view for blocks: use it at once. */
-export function encodeSectionItem(item: HtabItem): Uint8Array {
+export function encodeSectionItem(item: HtabItem, buffer: BatchBuffer): Uint8Array {
   switch (item.type) {
     case 'order':
       return word(item.order);
@@ -129,7 +133,7 @@ export function encodeSectionItem(item: HtabItem): Uint8Array {
     case 'part':
       return word(0);
     case 'blocks':
-      return item.batch.encode('big');
+      return buffer.encode(item.batch, 'big');
     case 'end':
       return new Uint8Array(HEADER_BYTES);
   }

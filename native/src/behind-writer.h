@@ -1,0 +1,68 @@
+#pragma once
+
+#if defined(__linux__)
+
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+// Writes pieces of a file on a thread of its own, while the next ones are made. Memory is bounded by
+// the number of pieces. Where no thread can be started, each piece is written when it is handed over.
+class BehindWriter {
+ public:
+  static constexpr int64_t kPiece = 1024 * 1024;
+  static constexpr int64_t kPage = 4096;
+
+  explicit BehindWriter(int fd) : fd_(fd) {}
+  BehindWriter(const BehindWriter&) = delete;
+  BehindWriter& operator=(const BehindWriter&) = delete;
+  // Waits for what was handed over.
+  ~BehindWriter() { Finish(); }
+
+  // False when there is no memory for the pieces.
+  bool Begin();
+  // Memory of kPiece bytes that begins a page; nullptr after an error.
+  char* Next();
+  // Hands over what `Next` gave last: `length` bytes from `from` on go to that offset of the file.
+  void Write(int64_t from, int64_t length, int64_t offset);
+  // Waits until all is written. The errno of the first write that failed, or 0.
+  int Finish();
+
+ private:
+  static constexpr int kPieces = 8;
+  // A thread that waits is woken when so many are free: each wake costs more than a piece.
+  static constexpr int kEnough = kPieces / 2;
+
+  struct Piece {
+    int64_t from;
+    int64_t length;
+    int64_t offset;
+  };
+  struct Free {
+    void operator()(char* memory) const { std::free(memory); }
+  };
+
+  void Run();
+  int WriteOut(const char* bytes, const Piece& piece) const;
+  char* At(unsigned piece) const { return memory_.get() + piece % kPieces * kPiece; }
+
+  const int fd_;
+  std::unique_ptr<char, Free> memory_;
+  Piece pieces_[kPieces] = {};
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable filled_;
+  std::condition_variable emptied_;
+  // Pieces that were handed over, and that are written: they are used in turn.
+  unsigned given_ = 0;
+  unsigned written_ = 0;
+  bool waiting_ = false;
+  bool ended_ = false;
+  int error_ = 0;
+};
+
+#endif
