@@ -1,4 +1,3 @@
-import { readArchive } from './archive/decode.js';
 import type { ArchiveHeader } from './archive/schema.js';
 import { ByteReader, type OperationOptions } from './bytes/reader.js';
 import { type ByteSource, openFile } from './bytes/source.js';
@@ -266,6 +265,8 @@ export class HptInput implements AsyncDisposable {
         yield* this.#decodeImage();
         break;
       case 'archive': {
+        // Loaded for archives only, with MessagePack and a library of schemas beneath it.
+        const { readArchive } = await import('./archive/decode.js');
         const { header, items } = await readArchive(this.#reader());
         this.#archive = header;
         yield* items;

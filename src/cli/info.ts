@@ -1,14 +1,10 @@
 import Table from 'cli-table3';
 import {
-  deviceToJSON,
   type FileInfo,
   type HtabSummary,
   type InputFormat,
   inspect,
-  inspectDevices,
-  type OpenOptions,
   type StreamInfo,
-  UsageError,
 } from '../index.js';
 import { containerRows, snapshotRows } from './containers.js';
 import { exitCodeOf } from './failure.js';
@@ -30,6 +26,7 @@ export async function runInfo(
     inspect(inputOf(file), { ...options, xml: args.xml }),
   );
   if (args.devices) {
+    const { devicesOf } = await import('./devices.js');
     const devices = await withInput(args, signal, (options) => devicesOf(file, options));
     process.stdout.write(`${JSON.stringify({ ...info, devices }, null, 2)}\n`);
   } else if (args.json || args.xml) process.stdout.write(`${JSON.stringify(info, null, 2)}\n`);
@@ -37,18 +34,6 @@ export async function runInfo(
   // A list of snapshots to choose from is an answer; a file that cannot be read is not.
   const listed = info.refusal?.code === 'E_SNAPSHOT' && args.snapshot === undefined;
   return info.refusal === undefined || listed ? 0 : exitCodeOf(info.refusal);
-}
-
-/** Device state as plain data; see deviceToJSON for its form. */
-async function devicesOf(file: string, options: OpenOptions): Promise<unknown[]> {
-  if (file === '-') {
-    throw new UsageError('E_USAGE', 'with --devices the input is read twice; give a file');
-  }
-  const devices: unknown[] = [];
-  for await (const { section, tree, reason, ...place } of inspectDevices(file, options)) {
-    devices.push({ ...section, ...place, reason, ...(tree && { device: deviceToJSON(tree) }) });
-  }
-  return devices;
 }
 
 const TITLES: Readonly<Record<InputFormat, string>> = {

@@ -1,5 +1,5 @@
 import { inflateRawSync, constants as zlib } from 'node:zlib';
-import { ZSTDDecoder } from 'zstddec';
+import type { ZSTDDecoder } from 'zstddec';
 import { FormatError } from '../errors.js';
 import { zstdFrameLength } from './zstd-frame.js';
 
@@ -11,6 +11,7 @@ export type ClusterDecoder = (bytes: Buffer, clusterSize: number, offset: number
 /** Loads what is needed for a compression type. Offsets are positions in the file, for messages. */
 export async function clusterDecoder(compression: 'deflate' | 'zstd'): Promise<ClusterDecoder> {
   if (compression === 'deflate') return inflateCluster;
+  const { ZSTDDecoder } = await import('zstddec');
   const decoder = new ZSTDDecoder();
   await decoder.init();
   return (bytes, clusterSize, offset) => zstdCluster(decoder, bytes, clusterSize, offset);

@@ -1,5 +1,4 @@
 import type { ArchiveOrigin } from '../archive/encode.js';
-import { encodeArchive } from '../archive/encode.js';
 import type { ByteOrder } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { encodeKernel } from '../htab/kernel.js';
@@ -37,11 +36,20 @@ export function encodeHpt(
     case 'section':
       return encodeSection(withOrder(items));
     case 'archive':
-      return encodeArchive(
+      return archive(
         items,
         options.origin ?? { source: { kind: 'library' }, byteOrder: null, host: null },
       );
   }
+}
+
+/** Loaded for archives only, with MessagePack and a library of schemas beneath it. */
+async function* archive(
+  items: HtabItems,
+  origin: ArchiveOrigin | (() => ArchiveOrigin),
+): AsyncGenerator<Uint8Array> {
+  const { encodeArchive } = await import('../archive/encode.js');
+  yield* encodeArchive(items, origin);
 }
 
 async function* withOrder(items: HtabItems): AsyncGenerator<HtabItem> {

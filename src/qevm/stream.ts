@@ -28,7 +28,7 @@ import { Payload } from './payload.js';
 import { RAM_SECTION, RamWalker } from './ram.js';
 import { walkBlock, walkDirtyBitmap } from './storage.js';
 import { isVfio, walkVfio } from './vfio.js';
-import { findVmdesc, type VmDescription } from './vmdesc.js';
+import type { VmDescription } from './vmdesc.js';
 
 const MAX_SECTIONS = 65536;
 const COMMAND_POSTCOPY_ADVISE = 3;
@@ -159,6 +159,8 @@ class StreamWalk {
   }
 
   async #findDescription(): Promise<void> {
+    // Loaded late, with its JSON parser: an HPT file needs none.
+    const { findVmdesc } = await import('./vmdesc.js');
     const search = await findVmdesc(this.source, this.#start);
     this.#vmdesc = search.found;
     for (const { name, instance, payloadLength } of search.found?.devices ?? []) {
