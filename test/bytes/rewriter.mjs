@@ -1,6 +1,6 @@
 // Replaces a file over and over until it is killed: the file, its size in bytes, and
 // `force` to replace one; without it, files with numbers.
-import { AtomicFile } from '../../dist/bytes/output.js';
+import { AtomicFile } from '../../dist/index.js';
 
 const [target, size] = [process.argv[2], Number(process.argv[3])];
 const force = process.argv[4] === 'force';
