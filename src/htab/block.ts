@@ -53,6 +53,23 @@ export class BlockBatch implements Iterable<HtabBlock> {
     }
   }
 
+  /** The same blocks in batches of about that many bytes, for work that must not take long at once. */
+  *pieces(bytes: number): Generator<BlockBatch> {
+    const all = this.bytes;
+    const { byteOrder, offset } = this;
+    const view = new DataView(all.buffer, all.byteOffset, all.length);
+    const little = byteOrder === 'little';
+    for (let from = 0; from < all.length; ) {
+      let at = from;
+      let count = 0;
+      for (; at < all.length && at - from < bytes; count++) {
+        at += HEADER_BYTES + view.getUint16(at + 4, little) * HPTE_BYTES;
+      }
+      yield new BlockBatch(all.subarray(from, at), byteOrder, count, offset + from);
+      from = at;
+    }
+  }
+
   *[Symbol.iterator](): Iterator<HtabBlock> {
     const { bytes } = this;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

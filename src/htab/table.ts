@@ -1,3 +1,4 @@
+import { Pace } from '../bytes/pace.js';
 import { FormatError, UnsupportedError, UsageError } from '../errors.js';
 import { BlockBatch, type HtabBlock } from './block.js';
 import {
@@ -7,12 +8,20 @@ import {
   FLAG_VALID,
   FLAGS_BYTE,
   type Hpte,
-  isZeroEntry,
 } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { HPTE_BYTES, isOrder, noSuchOrder, slotsOfOrder } from './order.js';
-import { TablePage } from './page.js';
+import { type PageRoom, TablePage } from './page.js';
 import { RunBuilder } from './runs.js';
+
+/**
+ * Slots of one page. Large enough that what a page costs itself is little beside its entries even in
+ * a thinly filled table; small enough that nothing done to one takes long.
+ */
+const PAGE_SLOTS = 8192;
+
+/** Bytes of blocks that are applied before the event loop may have its turn. */
+const PIECE = 256 * 1024;
 
 /** How many entries a table holds. */
 export interface HptCounts {
@@ -42,7 +51,14 @@ export class HashPageTable {
   /** Number of slots: 2^(order-4). */
   readonly slots: number;
   readonly #pages = new Map<number, TablePage>();
-  readonly #pageSlots: number;
+  /** No page has a number above this one. */
+  #top = -1;
+  /** The page that was written last: the next block is mostly for the same. */
+  #page: TablePage | undefined;
+  #number = -1;
+  /** Pages begin in this room, one at a time, and get their own when it is known how much they need. */
+  #room: PageRoom | undefined;
+  #fresh: TablePage | undefined;
 
   /** @throws UsageError `E_ORDER` unless `order` is 18 to 46 */
   constructor(
@@ -51,8 +67,6 @@ export class HashPageTable {
   ) {
     if (!isOrder(order)) throw noSuchOrder(order);
     this.slots = slotsOfOrder(order);
-    // About 2^16 pages for a full table, within bounds that keep an insertion cheap.
-    this.#pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
   }
 
   /**
@@ -62,7 +76,17 @@ export class HashPageTable {
    */
   static async from(items: HtabItems, order?: number): Promise<HashPageTable> {
     const builder = new TableBuilder(order);
-    for await (const item of items) builder.add(item);
+    const pace = new Pace(undefined);
+    for await (const item of items) {
+      if (item.type !== 'blocks') {
+        builder.add(item);
+        continue;
+      }
+      for (const batch of item.batch.pieces(PIECE)) {
+        builder.add({ type: 'blocks', batch });
+        if (pace.due) await pace.pause();
+      }
+    }
     return builder.finish();
   }
 
@@ -73,26 +97,51 @@ export class HashPageTable {
    *   whose counts and entries do not agree
    */
   apply(blocks: BlockBatch | Iterable<HtabBlock>): void {
-    const offset = blocks instanceof BlockBatch ? blocks.offset : undefined;
+    if (blocks instanceof BlockBatch) {
+      this.#applyBatch(blocks);
+      return;
+    }
     for (const { index, nValid, nInvalid, entries } of blocks) {
       if (!(index >= 0) || nInvalid < 0 || entries.length !== nValid * HPTE_BYTES) {
-        throw new RangeError(`block ${index}: ${nValid} entries in ${entries.length} bytes`);
+        throw miscounted(index, nValid, entries.length);
       }
-      if (index + nValid + nInvalid > this.slots) {
-        throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
-          offset,
-          expected: `at most ${this.slots} slots`,
-          actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
-        });
-      }
-      this.#set(index, entries);
-      this.#clear(index + nValid, nInvalid);
+      const { buffer, byteOffset, length } = entries;
+      this.#apply(index, nValid, nInvalid, new DataView(buffer, byteOffset, length), 0, undefined);
     }
+  }
+
+  #applyBatch(batch: BlockBatch): void {
+    const { buffer, byteOffset, length } = batch.bytes;
+    const view = new DataView(buffer, byteOffset, length);
+    batch.forEach((index, nValid, nInvalid, at) => {
+      if (at + nValid * HPTE_BYTES > length) throw miscounted(index, nValid, length - at);
+      this.#apply(index, nValid, nInvalid, view, at, batch.offset);
+    });
+  }
+
+  /** Applies a block whose entries are in `view` at `at`. */
+  #apply(
+    index: number,
+    nValid: number,
+    nInvalid: number,
+    view: DataView,
+    at: number,
+    offset: number | undefined,
+  ): void {
+    if (index + nValid + nInvalid > this.slots) {
+      throw new FormatError('E_BLOCK_RANGE', 'a block reaches beyond the table', {
+        offset,
+        expected: `at most ${this.slots} slots`,
+        actual: `index ${index}, ${nValid} valid and ${nInvalid} invalid`,
+      });
+    }
+    if (nValid > 0) this.#set(index, nValid, view, at);
+    if (nInvalid > 0) this.#clear(index + nValid, nInvalid);
   }
 
   /** @internal Slots of one page: a power of two, whole PTEGs, at most half a table. */
   get pageSlots(): number {
-    return this.#pageSlots;
+    return PAGE_SLOTS;
   }
 
   /** @internal The numbers of the pages that have entries, in no order. */
@@ -108,45 +157,60 @@ export class HashPageTable {
   /** @internal Sets one page; it has entries. */
   setPage(number: number, page: TablePage): void {
     this.#pages.set(number, page);
+    this.#top = Math.max(this.#top, number);
+    this.#page = undefined;
+    this.#number = -1;
   }
 
-  #set(index: number, entries: Uint8Array): void {
-    const n = entries.length / HPTE_BYTES;
+  #set(index: number, n: number, view: DataView, at: number): void {
     for (let i = 0; i < n; ) {
-      const slot = (index + i) % this.#pageSlots;
-      const room = Math.min(n - i, this.#pageSlots - slot);
-      const at = i * HPTE_BYTES;
+      const number = Math.floor((index + i) / PAGE_SLOTS);
+      const slot = index + i - number * PAGE_SLOTS;
+      const step = Math.min(n - i, PAGE_SLOTS - slot);
+      const page =
+        this.#page !== undefined && number === this.#number ? this.#page : this.#open(number);
+      page.set(slot, step, view, at + i * HPTE_BYTES);
       // An all-zero entry is an empty slot, whatever the block calls it.
-      if (isZeroEntry(entries, at)) {
-        this.#clear(index + i, 1);
-        i++;
-        continue;
-      }
-      let run = 1;
-      while (run < room && !isZeroEntry(entries, at + run * HPTE_BYTES)) run++;
-      const number = Math.floor((index + i) / this.#pageSlots);
-      let page = this.#pages.get(number);
-      if (page === undefined) {
-        page = new TablePage();
-        this.#pages.set(number, page);
-      }
-      page.set(slot, run, entries, at);
-      i += run;
+      if (page.empty) this.#remove(number, page);
+      i += step;
     }
   }
 
   #clear(index: number, n: number): void {
-    for (let i = 0; i < n; ) {
-      const slot = (index + i) % this.#pageSlots;
-      const step = Math.min(n - i, this.#pageSlots - slot);
-      const number = Math.floor((index + i) / this.#pageSlots);
-      const page = this.#pages.get(number);
+    const end = Math.min(index + n, (this.#top + 1) * PAGE_SLOTS);
+    for (let at = index; at < end; ) {
+      const number = Math.floor(at / PAGE_SLOTS);
+      const slot = at - number * PAGE_SLOTS;
+      const step = Math.min(end - at, PAGE_SLOTS - slot);
+      const page = number === this.#number ? this.#page : this.#pages.get(number);
       if (page !== undefined) {
-        page.clear(slot, step);
-        if (page.count === 0) this.#pages.delete(number);
+        if (step < PAGE_SLOTS) page.clear(slot, step);
+        if (step === PAGE_SLOTS || page.empty) this.#remove(number, page);
       }
-      i += step;
+      at += step;
     }
+  }
+
+  /** The page of that number, made unless it is there. */
+  #open(number: number): TablePage {
+    let page = this.#pages.get(number);
+    if (page === undefined) {
+      this.#fresh?.fit();
+      this.#room ??= TablePage.room(PAGE_SLOTS);
+      page = new TablePage(this.#room);
+      this.#fresh = page;
+      this.#pages.set(number, page);
+      this.#top = Math.max(this.#top, number);
+    }
+    this.#page = page;
+    this.#number = number;
+    return page;
+  }
+
+  #remove(number: number, page: TablePage): void {
+    this.#pages.delete(number);
+    if (page === this.#fresh) this.#fresh = undefined;
+    if (number === this.#number) this.#page = undefined;
   }
 
   /** The entry in a slot, or undefined when it is empty. @throws RangeError beyond the table */
@@ -154,8 +218,8 @@ export class HashPageTable {
     if (!Number.isInteger(index) || index < 0 || index >= this.slots) {
       throw new RangeError(`slot ${index} is not in a table of ${this.slots}`);
     }
-    const page = this.#pages.get(Math.floor(index / this.#pageSlots));
-    const slot = index % this.#pageSlots;
+    const page = this.#pages.get(Math.floor(index / PAGE_SLOTS));
+    const slot = index % PAGE_SLOTS;
     const i = page?.find(slot) ?? 0;
     if (page === undefined || i >= page.count || page.slotAt(i) !== slot) return undefined;
     return hpteAt(index, page.entries, i * HPTE_BYTES);
@@ -175,7 +239,7 @@ export class HashPageTable {
       if (page === undefined) continue;
       const bytes = page.entries;
       for (let i = 0; i < page.count; i++) {
-        yield [number * this.#pageSlots + page.slotAt(i), bytes, i * HPTE_BYTES];
+        yield [number * PAGE_SLOTS + page.slotAt(i), bytes, i * HPTE_BYTES];
       }
     }
   }
@@ -311,6 +375,10 @@ function sameEntries(a: Uint8Array, b: Uint8Array, ignoreSoftwareBits: boolean):
     clearSoftwareBits(right, at);
   }
   return Buffer.compare(left, right) === 0;
+}
+
+function miscounted(index: number, nValid: number, bytes: number): RangeError {
+  return new RangeError(`block ${index}: ${nValid} entries in ${bytes} bytes`);
 }
 
 /** The error for a guest that has no HPT where one is needed. */

@@ -54,7 +54,9 @@ async function* itemsOf(blocks: PlainBlock[][]): AsyncGenerator<HtabItem> {
   for (const list of blocks) {
     yield { type: 'part', offset: 0 };
     const bytes = plainEncode(list, false);
-    yield { type: 'blocks', batch: new BlockBatch(bytes, 'big', list.length, 0) };
+    // Where a batch begins in memory is not said: on no word of it, in general.
+    const shifted = Buffer.concat([Buffer.alloc(list.length % 8), bytes]).subarray(list.length % 8);
+    yield { type: 'blocks', batch: new BlockBatch(shifted, 'big', list.length, 0) };
     yield { type: 'end', offset: 0 };
   }
 }
