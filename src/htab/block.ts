@@ -53,7 +53,7 @@ export class BlockBatch implements Iterable<HtabBlock> {
     }
   }
 
-  /** The same blocks in batches of about that many bytes, for work that must not take long at once. */
+  /** @internal The same blocks in batches of about that many bytes, for work that must not take long at once. */
   *pieces(bytes: number): Generator<BlockBatch> {
     const all = this.bytes;
     const { byteOrder, offset } = this;

@@ -21,7 +21,7 @@ import { RunBuilder } from './runs.js';
 const PAGE_SLOTS = 8192;
 
 /** Bytes of blocks that are applied before the event loop may have its turn. */
-const PIECE = 256 * 1024;
+const PIECE = 64 * 1024;
 
 /** How many entries a table holds. */
 export interface HptCounts {

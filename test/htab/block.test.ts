@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { BlockBatch } from 'spapr-htab';
 import { expect, test } from 'vitest';
+import { BlockBatch } from '../../src/htab/block.js';
 import { plainEncode } from '../helpers/reference.js';
 
 const block = fc
