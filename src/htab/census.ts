@@ -43,6 +43,11 @@ interface CensusPage {
  */
 export class Census {
   readonly #pages = new Map<number, CensusPage>();
+  /** No page has a number above this one. */
+  #top = -1;
+  /** The page that was marked last: the next entry is mostly in the same. */
+  #page: CensusPage | undefined;
+  #number = -1;
   #order: number | undefined;
   #radix = false;
   #parts = 0;
@@ -59,6 +64,8 @@ export class Census {
     switch (item.type) {
       case 'order':
         this.#pages.clear();
+        this.#top = -1;
+        this.#number = -1;
         this.#valid = 0;
         this.#bolted = 0;
         this.#order = item.order;
@@ -99,11 +106,13 @@ export class Census {
 
   #mark(index: number, state: number): void {
     const number = Math.floor(index / PAGE_SLOTS);
-    let page = this.#pages.get(number);
+    let page = this.#pageOf(number);
     if (page === undefined) {
       if (state === 0) return;
       page = { bits: new Uint8Array(PAGE_SLOTS / 4), used: 0 };
       this.#pages.set(number, page);
+      this.#page = page;
+      this.#top = Math.max(this.#top, number);
     }
     const at = (index % PAGE_SLOTS) >> 2;
     const shift = (index & 3) * 2;
@@ -114,14 +123,26 @@ export class Census {
     this.#bolted += (state >> 1) - (before >> 1);
     page.bits[at] = byte ^ ((before ^ state) << shift);
     if (before === 0) page.used++;
-    else if (state === 0 && --page.used === 0) this.#pages.delete(number);
+    else if (state === 0 && --page.used === 0) {
+      this.#pages.delete(number);
+      this.#page = undefined;
+    }
+  }
+
+  #pageOf(number: number): CensusPage | undefined {
+    if (number !== this.#number) {
+      this.#page = this.#pages.get(number);
+      this.#number = number;
+    }
+    return this.#page;
   }
 
   #clear(index: number, count: number): void {
-    for (let at = index, end = index + count; at < end; ) {
+    const end = Math.min(index + count, (this.#top + 1) * PAGE_SLOTS);
+    for (let at = index; at < end; ) {
       const number = Math.floor(at / PAGE_SLOTS);
       const stop = Math.min(end, (number + 1) * PAGE_SLOTS);
-      const page = this.#pages.get(number);
+      const page = this.#pageOf(number);
       if (page !== undefined) this.#clearIn(page, number * PAGE_SLOTS, at, stop);
       at = stop;
     }
