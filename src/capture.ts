@@ -150,12 +150,12 @@ class Reading {
     if (this.fd.pass().number > 0 && !options.partial) throw incomplete(order);
     for await (const item of this.fd.items({ ...wanted, order })) {
       if (item.type === 'blocks') {
-        for (const { index, nValid, nInvalid } of item.batch) {
+        item.batch.forEach((index, nValid, nInvalid) => {
           if (index + nValid + nInvalid > slots) throw beyond(slots, index + nValid + nInvalid);
           // At once: what is read from an fd that others read too, they will lack.
           if (coverage.slots === 0 && index > 0 && !options.partial) throw incomplete(order);
           if (this.passes === 0) coverage.add(index, nValid, nInvalid);
-        }
+        });
       }
       if (item.type === 'end') {
         if (this.passes === 0) this.#checkFirst(coverage);

@@ -326,7 +326,9 @@ export class HptInput implements AsyncDisposable {
     const coverage = new Coverage();
     for await (const item of decodeKernel(this.#reader(), { byteOrder })) {
       if (item.type !== 'blocks') continue;
-      for (const { index, nValid, nInvalid } of item.batch) coverage.add(index, nValid, nInvalid);
+      item.batch.forEach((index, nValid, nInvalid) => {
+        coverage.add(index, nValid, nInvalid);
+      });
     }
     return coverage.order;
   }
