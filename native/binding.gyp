@@ -8,6 +8,7 @@
         "src/arguments.cc",
         "src/behind-writer.cc",
         "src/block-passer.cc",
+        "src/child.cc",
         "src/copy-range.cc",
         "src/descriptor.cc",
         "src/htab-io.cc",

@@ -1,5 +1,6 @@
 #include <napi.h>
 
+#include "child.h"
 #include "copy-range.h"
 #include "htab.h"
 #include "pass-blocks.h"
@@ -24,6 +25,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   AddFunction(exports, "passBlocks", PassBlocks);
   const napi_value htab = CreateHtab(env);
   if (htab != nullptr) exports.Set("htab", htab);
+  const napi_value child = htab == nullptr ? nullptr : CreateChild(env);
+  if (child != nullptr) exports.Set("child", child);
 #endif
   return exports;
 }

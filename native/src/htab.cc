@@ -16,16 +16,8 @@
 
 namespace {
 
-// { file, errno: 0 } or { errno }
-napi_value ResultOf(napi_env env, Opened opened) {
-  Record record(env);
-  record.Number("errno", opened.error);
-  if (opened.error == 0) record.Value("file", NewNativeFile(env, std::move(opened.descriptor)));
-  return record.value();
-}
-
 napi_value ReturnOrThrow(napi_env env, Opened opened) {
-  const napi_value result = ResultOf(env, std::move(opened));
+  const napi_value result = NativeOpenOf(env, std::move(opened));
   // Refused, without effect, where something else is thrown already.
   if (result == nullptr) napi_throw_error(env, "ENOMEM", "the file could not be made");
   return result;
@@ -41,7 +33,7 @@ class OpenOperation : public Operation {
     opened_ = vm_.error == 0 ? OpenHtab(vm_.descriptor.fd(), flags_, start_index_) : vm_;
   }
 
-  napi_value Result(napi_env env) override { return ResultOf(env, std::move(opened_)); }
+  napi_value Result(napi_env env) override { return NativeOpenOf(env, std::move(opened_)); }
 
   const Opened vm_;
   const uint64_t flags_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "record.h"
 #include "transfer.h"
 
 namespace {
@@ -110,6 +111,13 @@ napi_value NewNativeFile(napi_env env, Descriptor descriptor) {
   }
   held.release();
   return napi_type_tag_object(env, file, &kTag) == napi_ok ? file : nullptr;
+}
+
+napi_value NativeOpenOf(napi_env env, Opened opened) {
+  Record record(env);
+  record.Number("errno", opened.error);
+  if (opened.error == 0) record.Value("file", NewNativeFile(env, std::move(opened.descriptor)));
+  return record.value();
 }
 
 bool DescriptorOf(napi_env env, napi_value value, Descriptor* descriptor) {

@@ -15,6 +15,9 @@ bool DefineNativeFile(napi_env env);
 // nullptr when it cannot be made; the descriptor is let go of then.
 napi_value NewNativeFile(napi_env env, Descriptor descriptor);
 
+// NativeOpen of src/addon/load.ts: { file, errno: 0 } or { errno }. nullptr when it cannot be made.
+napi_value NativeOpenOf(napi_env env, Opened opened);
+
 // What a NativeFile holds, none once it is closed. False for every other value.
 bool DescriptorOf(napi_env env, napi_value value, Descriptor* descriptor);
 

@@ -91,10 +91,29 @@ export interface NativeHtab {
   receive(socket: NativeFile): NativeOpen;
 }
 
+export type NativePipe =
+  | { readonly readFd: number; readonly writer: NativeFile; readonly errno: 0 }
+  | { readonly readFd?: undefined; readonly writer?: undefined; readonly errno: number };
+
+/** On Linux only: what a program that is started here gets as its standard input and output. */
+export interface NativeChild {
+  /**
+   * The same file again, for reading only, with a position of its own: `position`. It needs /proc,
+   * and the right to open the file. The given number may be closed before the promise settles.
+   */
+  reopen(fd: number, position: number): Promise<NativeOpen>;
+  /**
+   * pipe2(2), for about `capacity` bytes where that may be had. Who calls it closes `readFd`, whose
+   * number a Socket can take over.
+   */
+  pipe(capacity: number): NativePipe;
+}
+
 /** The compiled part of the package. */
 export interface Addon {
   probe(): KvmProbe;
   readonly htab?: NativeHtab;
+  readonly child?: NativeChild;
   /** On Linux only. Both descriptors must stay open until it is done; it never rejects. */
   copyRange?(
     inFd: number,

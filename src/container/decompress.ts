@@ -37,11 +37,11 @@ export async function openDecompressed(
 ): Promise<ByteSource> {
   throwIfAborted(options.signal);
   const start = options.start ?? 0;
-  const input = pieces(source, start, options.signal);
+  const feed = () => pieces(source, start, options.signal);
   const piped =
     kind === 'gzip'
-      ? gunzip(input, source.name, start)
-      : await pipeThrough(EXTERNAL[kind], input, source.name, start);
+      ? gunzip(feed(), source.name, start)
+      : await pipeThrough(EXTERNAL[kind], source, start, feed);
   return new DecompressedSource(source, kind, piped, options.signal);
 }
 

@@ -1,7 +1,10 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { Readable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { ChildInput } from '../bytes/child-input.js';
+import { ChildOutput } from '../bytes/child-output.js';
+import type { ByteSource } from '../bytes/source.js';
 import { FormatError, ioError, SpaprHtabError, UnsupportedError } from '../errors.js';
 import { printable } from './printable.js';
 
@@ -48,83 +51,140 @@ export interface Piped {
 }
 
 /**
- * Starts a program that decompresses `input`.
+ * Starts a program that decompresses a source from `start` on. On Linux, with the addon, it writes
+ * into a pipe of our own, and reads by itself what stands in a file, as libvirt has it do
+ * (src/qemu/qemu_saveimage.c qemuSaveImageDecompressionStart, libvirt 11.3).
  *
- * @param start where the compressed data begins in its file, for errors: the program names no place
+ * @param feed gives the bytes where the program does not read them by itself
  * @throws UnsupportedError `E_PROGRAM_MISSING`; IoError when it cannot be started
  */
 export async function pipeThrough(
   external: ExternalProgram,
-  input: AsyncGenerator<Uint8Array>,
-  name: string,
+  source: ByteSource,
   start: number,
+  feed: () => AsyncGenerator<Uint8Array>,
 ): Promise<Piped> {
-  const { child, ended } = await startProgram(external, external.args, name);
-  const complaint = collect(child.stderr);
-  const feed = Readable.from(input);
-  let feedError: unknown;
-  const fed = pipeline(feed, child.stdin).catch((error: unknown) => {
-    // A program that ends early closes its input; its exit status says why.
-    feedError = (error as NodeJS.ErrnoException).code === 'EPIPE' ? undefined : error;
-    if (feedError !== undefined) child.kill('SIGKILL');
+  const input = await ChildInput.open(source, start);
+  const output = ChildOutput.open();
+  const files = { stdin: input?.fd, stdout: output?.fd };
+  const starting = spawnProgram(external, external.args, source.name, files);
+  // The program has it by now: the output ends where the program does.
+  output?.started();
+  const { child, ended } = await starting.catch((error: unknown) => {
+    input?.close();
+    output?.destroy();
+    throw error;
   });
+  const complaint = collect(child.stderr);
+  const feeder = child.stdin === null ? undefined : feedProgram(child, child.stdin, feed());
 
   const failure = (status: string, cause?: unknown): SpaprHtabError =>
-    feedError instanceof SpaprHtabError
-      ? feedError
+    feeder?.error instanceof SpaprHtabError
+      ? feeder.error
       : new FormatError(
           'E_COMPRESSED',
-          `the ${external.program} data of ${name} cannot be decompressed`,
+          `the ${external.program} data of ${source.name} cannot be decompressed`,
           {
             offset: start,
             actual: `${status}${complaint.text() === '' ? '' : `: ${complaint.text()}`}`,
-            cause: feedError ?? cause,
+            cause: feeder?.error ?? cause,
           },
         );
   return {
-    output: child.stdout,
+    output: output ?? (child.stdout as Readable),
     check: async () => {
       const status = await ended;
-      await fed;
-      if (status !== 'exit status 0' || feedError !== undefined) throw failure(status);
+      await feeder?.fed;
+      if (status === 'exit status 0' && feeder?.error === undefined) return;
+      await input?.check();
+      throw failure(status);
     },
     explain: (error) =>
       error instanceof SpaprHtabError ? error : failure('its output broke off', error),
     end: async () => {
       child.kill('SIGKILL');
-      feed.destroy();
-      child.stdin.destroy();
-      child.stdout.destroy();
+      feeder?.end();
+      output?.destroy();
+      child.stdout?.destroy();
       child.stderr.destroy();
       // Not for the input: a pipe that nobody writes to would keep it waiting.
       await ended;
+      input?.close();
     },
   };
 }
 
-/** A program that runs, between two pipes. */
-export interface Started {
-  readonly child: ChildProcessWithoutNullStreams;
-  /** Resolves when it is gone and its output was taken, to how it ended; never rejects. */
+interface Feeder {
+  /** Resolves when no more is given; never rejects. */
+  readonly fed: Promise<void>;
+  /** Why the bytes could not be given. */
+  readonly error: unknown;
+  end(): void;
+}
+
+function feedProgram(
+  child: ChildProcess,
+  stdin: Writable,
+  input: AsyncGenerator<Uint8Array>,
+): Feeder {
+  const feed = Readable.from(input);
+  let error: unknown;
+  const fed = pipeline(feed, stdin).catch((reason: unknown) => {
+    // A program that ends early closes its input; its exit status says why.
+    error = (reason as NodeJS.ErrnoException).code === 'EPIPE' ? undefined : reason;
+    if (error !== undefined) child.kill('SIGKILL');
+  });
+  return {
+    fed,
+    get error() {
+      return error;
+    },
+    end: () => {
+      feed.destroy();
+      stdin.destroy();
+    },
+  };
+}
+
+/** A program that runs. */
+export interface Started<Child = ChildProcessWithoutNullStreams> {
+  readonly child: Child;
+  /** Resolves when it is gone and what it wrote into pipes of Node was taken; never rejects. */
   readonly ended: Promise<string>;
+}
+
+/** Starts a program between two pipes of Node; see {@link spawnProgram}. */
+export function startProgram(
+  external: ExternalProgram,
+  args: readonly string[],
+  name: string,
+): Promise<Started> {
+  return spawnProgram(external, args, name, {}) as Promise<Started>;
+}
+
+/** What is open for a program already, rather than a pipe of Node. */
+interface ProgramFiles {
+  readonly stdin?: number | undefined;
+  readonly stdout?: number | undefined;
 }
 
 /**
  * Starts a program, without its own variables in its environment (XZ_OPT, LZOP and the like), so
- * that it does the same everywhere.
+ * that it does the same everywhere. It has its files when the call returns.
  * @param name what needs it, for messages
  * @throws UnsupportedError `E_PROGRAM_MISSING`; IoError when it cannot be started
  */
-export async function startProgram(
+async function spawnProgram(
   { program, package: debianPackage }: ExternalProgram,
   args: readonly string[],
   name: string,
-): Promise<Started> {
+  { stdin, stdout }: ProgramFiles,
+): Promise<Started<ChildProcess & { readonly stderr: Readable }>> {
   const child = spawn(program, args, {
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: [stdin ?? 'pipe', stdout ?? 'pipe', 'pipe'],
     env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LC_ALL: 'C' },
     windowsHide: true,
-  });
+  }) as ChildProcess & { readonly stderr: Readable };
   const ended = endOf(child);
   try {
     await once(child, 'spawn');

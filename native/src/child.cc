@@ -1,0 +1,89 @@
+#include "child.h"
+
+#if defined(__linux__)
+
+#include <cerrno>
+#include <cstdio>
+#include <fcntl.h>
+#include <memory>
+#include <new>
+#include <unistd.h>
+#include <utility>
+
+#include "adopt.h"
+#include "arguments.h"
+#include "native-file.h"
+#include "operation.h"
+#include "record.h"
+
+namespace {
+
+// Through /proc: a duplicate would share its position, and its flags, with the original.
+Opened Reopen(int fd, off_t position) {
+  char path[32];
+  snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+  Opened opened = Opened::Of(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (opened.error != 0) return opened;
+  return lseek(opened.descriptor.fd(), position, SEEK_SET) == position ? opened
+                                                                       : Opened::Failed(errno);
+}
+
+class ReopenOperation : public Operation {
+ public:
+  ReopenOperation(Opened file, int64_t position) : file_(std::move(file)), position_(position) {}
+
+ private:
+  void Run() override {
+    opened_ = file_.error == 0 ? Reopen(file_.descriptor.fd(), position_) : file_;
+  }
+
+  napi_value Result(napi_env env) override { return NativeOpenOf(env, std::move(opened_)); }
+
+  const Opened file_;
+  const int64_t position_;
+  Opened opened_;
+};
+
+napi_value ReopenFd(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  int fd;
+  int64_t position;
+  if (!arguments.Number(0, &fd) || !arguments.Integer(1, kMaxInteger, &position)) {
+    return ThrowTypeError(env, "reopen takes a descriptor and a position");
+  }
+  // The number may be closed, and be another file's, before the thread gets there.
+  return Operation::Begin(env, "spapr-htab reopen",
+                          std::unique_ptr<Operation>(new (std::nothrow) ReopenOperation(
+                              Duplicate(fd), position)));
+}
+
+napi_value Pipe(napi_env env, napi_callback_info info) {
+  const Arguments arguments(env, info);
+  int capacity;
+  if (!arguments.Number(0, &capacity)) return ThrowTypeError(env, "pipe takes a number of bytes");
+  int ends[2] = {-1, -1};
+  const int error = pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
+  Record record(env);
+  if (error != 0) return record.Number("errno", error).value();
+  // Without the right to more than /proc/sys/fs/pipe-max-size, or than pipe-user-pages-soft for all of
+  // a user's, it stays as it is.
+  fcntl(ends[1], F_SETPIPE_SZ, capacity);
+  Opened writer = Opened::Of(ends[1]);
+  record.Number("errno", writer.error);
+  if (writer.error == 0) {
+    record.Number("readFd", ends[0]).Value("writer", NewNativeFile(env, std::move(writer.descriptor)));
+  }
+  const napi_value result = record.value();
+  if (result == nullptr || writer.error != 0) close(ends[0]);
+  // Refused, without effect, where something else is thrown already.
+  if (result == nullptr) napi_throw_error(env, "ENOMEM", "the pipe could not be made");
+  return result;
+}
+
+}  // namespace
+
+napi_value CreateChild(napi_env env) {
+  return Record(env).Function("reopen", ReopenFd).Function("pipe", Pipe).value();
+}
+
+#endif
