@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <new>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -20,9 +21,13 @@ namespace {
 
 // Through /proc: a duplicate would share its position, and its flags, with the original.
 Opened Reopen(int fd, off_t position) {
+  // To open one of the others may wait for another process, or do something.
+  struct stat file;
+  if (fstat(fd, &file) != 0) return Opened::Failed(errno);
+  if (!S_ISREG(file.st_mode) && !S_ISBLK(file.st_mode)) return Opened::Failed(ESPIPE);
   char path[32];
   snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-  Opened opened = Opened::Of(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  Opened opened = Opened::Of(open(path, O_RDONLY | O_CLOEXEC));
   if (opened.error != 0) return opened;
   return lseek(opened.descriptor.fd(), position, SEEK_SET) == position ? opened
                                                                        : Opened::Failed(errno);
@@ -71,7 +76,8 @@ napi_value Pipe(napi_env env, napi_callback_info info) {
   Opened writer = Opened::Of(ends[1]);
   record.Number("errno", writer.error);
   if (writer.error == 0) {
-    record.Number("readFd", ends[0]).Value("writer", NewNativeFile(env, std::move(writer.descriptor)));
+    record.Number("readFd", ends[0]);
+    record.Value("writer", NewNativeFile(env, std::move(writer.descriptor)));
   }
   const napi_value result = record.value();
   if (result == nullptr || writer.error != 0) close(ends[0]);

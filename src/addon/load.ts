@@ -98,8 +98,9 @@ export type NativePipe =
 /** On Linux only: what a program that is started here gets as its standard input and output. */
 export interface NativeChild {
   /**
-   * The same file again, for reading only, with a position of its own: `position`. It needs /proc,
-   * and the right to open the file. The given number may be closed before the promise settles.
+   * The same regular file or block device again, for reading only, with a position of its own:
+   * `position`. ESPIPE: it is something else. It needs /proc, and the right to open the file. The
+   * given number may be closed before the promise settles.
    */
   reopen(fd: number, position: number): Promise<NativeOpen>;
   /**

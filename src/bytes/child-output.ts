@@ -4,9 +4,12 @@ import { loadAddon, type NativeFile } from '../addon/load.js';
 
 /** Bytes that the kernel holds between the program and us, where it lets us have as many. */
 const CAPACITY = 1024 * 1024;
-/** Bytes of one read, and how many reads are made ahead. */
-const PIECE = 1024 * 1024;
-const PIECES = 3;
+/**
+ * Bytes of one read, and how many reads are made ahead. Programs write 64 or 128 KiB at a time;
+ * more memory would only drive other things out of the processor's caches.
+ */
+const PIECE = 128 * 1024;
+const PIECES = 4;
 
 interface Waiting {
   resolve(result: IteratorResult<Uint8Array, undefined>): void;
@@ -14,8 +17,8 @@ interface Waiting {
 }
 
 /**
- * A pipe that a program writes to, as its standard output, read by large pieces and ahead. The event
- * loop reads what is there: neither it nor a thread of the pool ever waits for the program.
+ * A pipe that a program writes to, as its standard output, and that is read ahead. The event loop
+ * reads what is there: neither it nor a thread of the pool ever waits for the program.
  *
  * Node's own pipes to a program are sockets, of which each read takes 64 KiB of new memory.
  */
@@ -77,7 +80,7 @@ export class ChildOutput implements AsyncIterableIterator<Uint8Array, undefined>
     return this.#writer.fd;
   }
 
-  /** To be called when the program has it, or could not be started: the end comes with its last writer. */
+  /** To be called when the program has it: the end comes when nobody is left who could write. */
   started(): void {
     this.#writer.close();
   }

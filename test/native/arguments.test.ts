@@ -2,9 +2,9 @@ import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { NATIVE_MAX_BYTES, type NativeFile } from '../../src/addon/load.js';
+import { NATIVE_MAX_BYTES, type NativeFile, type NativePipe } from '../../src/addon/load.js';
 import { addon } from '../bytes/support.js';
-import { descriptors, htab, LINUX, opened } from './support.js';
+import { child, descriptors, htab, LINUX, opened } from './support.js';
 
 const { EBADF } = constants.errno;
 
@@ -19,9 +19,17 @@ const nothing = (): NativeFile => {
 
 type Call = (...args: unknown[]) => unknown;
 
+/** Both ends are closed at once: the one for reading is a number, which nobody else closes. */
+const pipe: Call = (...args) => {
+  const made = (child().pipe as unknown as Call)(...args) as NativePipe;
+  if (made.readFd !== undefined) closeSync(made.readFd);
+  made.writer?.close();
+  return made;
+};
+
 /** Every function, by name. Those of files are called on `file`. */
 function functions(file: NativeFile): Record<string, Call> {
-  const own = htab() as unknown as Record<string, Call>;
+  const own = { ...htab(), ...child(), pipe } as unknown as Record<string, Call>;
   const methods = file as unknown as Record<string, Call>;
   const bound = ['read', 'write', 'writeBlocks'].map((name) => [
     name,
@@ -118,6 +126,8 @@ const good: Record<string, readonly unknown[]> = {
   read: [0],
   write: [new Uint8Array(1)],
   writeBlocks: [new Uint8Array(1)],
+  reopen: [2 ** 31 - 1, 0],
+  pipe: [4096],
   copyRange: [2 ** 31 - 1, 0, 2 ** 31 - 1, 0, 2 ** 53 - 1],
 };
 
@@ -128,7 +138,8 @@ describe.runIf(LINUX)('what is no argument', () => {
     if (name === 'open' && at > 0) return () => false;
     if (name === 'write' || name === 'writeBlocks') return () => false;
     const most = name === 'copyRange' && at % 2 === 1 ? 2 ** 53 - 1 : 2 ** 31 - 1;
-    const last = name === 'read' || (name === 'copyRange' && at === 4) ? 2 ** 53 - 1 : most;
+    const far = name === 'read' || (name === 'copyRange' && at === 4);
+    const last = far || (name === 'reopen' && at === 1) ? 2 ** 53 - 1 : most;
     return (value) => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= last;
   };
 

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import type { NativeFile, NativeHtab, NativeOpen } from '../../src/addon/load.js';
+import type { NativeChild, NativeFile, NativeHtab, NativeOpen } from '../../src/addon/load.js';
 import { addon } from '../bytes/support.js';
 import { scratchFile } from '../helpers/sources.js';
 
@@ -15,6 +15,12 @@ export function htab(): NativeHtab {
   const { htab } = addon();
   if (htab === undefined) throw new Error('the addon has no HTAB fds');
   return htab;
+}
+
+export function child(): NativeChild {
+  const { child } = addon();
+  if (child === undefined) throw new Error('the addon has nothing for programs');
+  return child;
 }
 
 /** The file, closed at the end of the test. */

@@ -100,13 +100,15 @@ if (isMainThread) {
 
   /** Every call of the others, as fast as it can be made, with what it takes and what it does not. */
   function calls() {
-    const { htab, copyRange } = load();
+    const { child, htab, copyRange } = load();
     const { file } = htab.duplicate(zero);
     parentPort.postMessage(1);
     const all = [
       () => htab.duplicate(zero).file.close(),
       () => htab.duplicate(-1),
       () => htab.take(process.pid, zero),
+      () => child.reopen(-1, 0),
+      () => child.pipe({}),
       () => htab.connect('@nobody listens'),
       () => htab.receive(file),
       () => htab.receive({}),
@@ -125,7 +127,12 @@ if (isMainThread) {
       }
       // What is in flight must not become too much.
       if (round < 20)
-        void [htab.open(zero, 0n, 0n), copyRange(zero, 0, zero, 0, 10), file.read(10)];
+        void [
+          htab.open(zero, 0n, 0n),
+          copyRange(zero, 0, zero, 0, 10),
+          file.read(10),
+          child.reopen(zero, 5),
+        ];
     }
   }
 }
