@@ -89,9 +89,13 @@ export async function* scanBlocks(
     }
     if (pass !== undefined && reader.offset - begin >= PASS_AFTER) {
       const taken = await pass(reader.source, reader.offset, options);
-      // Where it stops, something stands that is looked at here.
-      if (taken === 0) pass = undefined;
-      else reader.seek(reader.offset + taken);
+      if (taken === 0) {
+        pass = undefined;
+      } else {
+        // Where it stops, something stands that is looked at here. What was needed lies behind.
+        reader.seek(reader.offset + taken);
+        needed = HEADER_BYTES;
+      }
     }
     if (await reader.tryEnsure(needed)) continue;
     if (!options.terminated && reader.available === 0) return false;
