@@ -6,7 +6,11 @@ import { AbortedError, throwIfAborted } from '../errors.js';
  */
 export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
-  throwIfAborted(signal);
+  if (signal.aborted) {
+    // Nobody waits for it, nor may its failure end the process.
+    work.catch(() => undefined);
+    throwIfAborted(signal);
+  }
   return new Promise<T>((resolve, reject) => {
     const onAbort = (): void => {
       reject(new AbortedError('E_ABORTED', 'the operation was aborted', { cause: signal.reason }));
