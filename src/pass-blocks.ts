@@ -37,7 +37,7 @@ export function passBlocks(
       throwIfAborted(signal);
       const from = behind.from + done;
       const step = Math.min(STEP, length - done);
-      await behind.file.lend((inFd) =>
+      const append = (inFd: number) =>
         file.appendBy(async (outFd, position) => {
           const result = await pass(
             inFd,
@@ -54,8 +54,13 @@ export function passBlocks(
           tally.valid += result.valid;
           last = result.bytes;
           return last;
-        }),
-      );
+        });
+      try {
+        await behind.file.lend(append);
+      } catch (error) {
+        // Or it was closed.
+        throw ioError(error, 'read', source.name);
+      }
       done += last;
       onProgress?.({ position: offset + done, total: source.size });
     }

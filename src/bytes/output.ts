@@ -179,7 +179,12 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   async appendBy(write: (fd: number, position: number) => Promise<number>): Promise<void> {
     const position = this.#position;
     this.#written = Number.MAX_SAFE_INTEGER;
-    const count = await this.#file.lend((fd) => write(fd, position));
+    let count: number;
+    try {
+      count = await this.#file.lend((fd) => write(fd, position));
+    } catch (error) {
+      throw ioError(error, 'write', this.path);
+    }
     this.#position += count;
     this.#extend(position, count);
   }
