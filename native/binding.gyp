@@ -15,10 +15,12 @@
         "src/htab.cc",
         "src/native-file.cc",
         "src/operation.cc",
+        "src/page-walker.cc",
         "src/pass-blocks.cc",
         "src/probe.cc",
         "src/range-copier.cc",
-        "src/transfer.cc"
+        "src/transfer.cc",
+        "src/walk-pages.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": [

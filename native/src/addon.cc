@@ -5,9 +5,11 @@
 #include "htab.h"
 #include "pass-blocks.h"
 #include "probe.h"
+#include "walk-pages.h"
 
 #if defined(__linux__)
-static void AddFunction(Napi::Object exports, const char* name, napi_callback callback) {
+// A function that cannot be made is not there, and the package does without it.
+static void Export(Napi::Object exports, const char* name, napi_callback callback) {
   napi_value function;
   if (napi_create_function(exports.Env(), name, NAPI_AUTO_LENGTH, callback, nullptr, &function) ==
       napi_ok) {
@@ -21,8 +23,9 @@ static void AddFunction(Napi::Object exports, const char* name, napi_callback ca
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("probe", Napi::Function::New(env, Probe, "probe"));
 #if defined(__linux__)
-  AddFunction(exports, "copyRange", CopyRange);
-  AddFunction(exports, "passBlocks", PassBlocks);
+  Export(exports, "copyRange", CopyRange);
+  Export(exports, "passBlocks", PassBlocks);
+  Export(exports, "walkPages", WalkPages);
   const napi_value htab = CreateHtab(env);
   if (htab != nullptr) exports.Set("htab", htab);
   const napi_value child = htab == nullptr ? nullptr : CreateChild(env);

@@ -31,6 +31,14 @@ export interface PassedBlocks {
   readonly reading: boolean;
 }
 
+/** How far pages were passed over; see native/src/walk-pages.h. */
+export interface WalkedPages {
+  /** Of the first entry that was not. */
+  readonly position: number;
+  readonly pages: number;
+  readonly zeroPages: number;
+}
+
 /** Most bytes that one call of a {@link NativeFile} takes: each has a copy of its own. */
 export const NATIVE_MAX_BYTES = 16 * 1024 * 1024;
 
@@ -134,6 +142,11 @@ export interface Addon {
     fromLittle: boolean,
     toLittle: boolean,
   ): Promise<PassedBlocks>;
+  /**
+   * On Linux only. The descriptor must stay open until it is done; it never rejects. What cannot be
+   * read is what it stops in front of.
+   */
+  walkPages?(fd: number, position: number, end: number, usedLength: number): Promise<WalkedPages>;
 }
 
 export type AddonLoad =

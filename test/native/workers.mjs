@@ -100,7 +100,7 @@ if (isMainThread) {
 
   /** Every call of the others, as fast as it can be made, with what it takes and what it does not. */
   function calls() {
-    const { child, htab, copyRange } = load();
+    const { child, htab, copyRange, walkPages } = load();
     const { file } = htab.duplicate(zero);
     parentPort.postMessage(1);
     const all = [
@@ -126,13 +126,15 @@ if (isMainThread) {
         }
       }
       // What is in flight must not become too much.
-      if (round < 20)
+      if (round < 20) {
         void [
           htab.open(zero, 0n, 0n),
           copyRange(zero, 0, zero, 0, 10),
           file.read(10),
           child.reopen(zero, 5),
+          walkPages(zero, 0, 2 ** 53 - 1, 10),
         ];
+      }
     }
   }
 }
