@@ -18,7 +18,12 @@ import { copySources, headers, native } from './sources.mjs';
 const FLAGS =
   '-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g -O1';
 
-const TESTS = ['test/native', 'test/bytes/addon.test.ts', 'test/fd/open.test.ts'];
+const TESTS = [
+  'test/native',
+  'test/bytes/addon.test.ts',
+  'test/fd/open.test.ts',
+  'test/qevm/pass-pages.test.ts',
+];
 
 /**
  * Node frees a deferred, of 8 bytes, only together with its promise, which cannot be settled in a thread

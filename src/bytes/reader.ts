@@ -1,5 +1,6 @@
 import { FormatError, throwIfAborted } from '../errors.js';
 import { abortable } from './abort.js';
+import { type FileRange, fileBehind } from './file-behind.js';
 import { LEFT_OVER, ReadAhead, Slot } from './read-ahead.js';
 import type { ByteSource } from './source.js';
 
@@ -247,6 +248,23 @@ export class ByteReader {
       this.#base = position - this.pos;
     }
     this.#tapFrom = this.pos;
+  }
+
+  /** Where the next byte stands in a file, unless somebody listens to what is taken. */
+  fileBehind(): FileRange | undefined {
+    return this.#tap === undefined ? fileBehind(this.source, this.offset) : undefined;
+  }
+
+  /**
+   * Goes on at the position that `pass` gives, which passes over bytes in the file behind the source.
+   * @throws AbortedError as soon as the signal fires; what `pass` throws
+   */
+  async passOn(pass: () => Promise<number>): Promise<void> {
+    throwIfAborted(this.#signal);
+    const read = this.#base + this.end;
+    const position = await abortable(pass(), this.#signal);
+    this.seek(position);
+    if (position > read) this.#onProgress?.({ position, total: this.source.size });
   }
 
   /**
