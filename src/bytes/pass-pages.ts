@@ -1,7 +1,7 @@
 import { type Addon, loadAddon } from '../addon/load.js';
 import { ioError } from '../errors.js';
 import type { FileRange } from './file-behind.js';
-import { type ByteReader, LARGEST_ENSURE } from './reader.js';
+import type { ByteReader } from './reader.js';
 
 /** Bytes that one call of the addon passes over at most: how often progress is told. */
 const STEP = 64 * 1024 * 1024;
@@ -37,7 +37,8 @@ export class PagePasser {
    */
   async pass(reader: ByteReader, usedLength: number): Promise<PassedPages | undefined> {
     const { size } = reader.source;
-    if (size === undefined || size - reader.offset < 2 * LARGEST_ENSURE) return undefined;
+    const window = 2 * reader.piece;
+    if (size === undefined || size - reader.offset < 2 * window) return undefined;
     if (this.#paused < this.#pause) {
       this.#paused++;
       return undefined;
@@ -47,7 +48,7 @@ export class PagePasser {
     if (file === undefined || walk === undefined) return undefined;
     const before = reader.offset;
     const passed = await passInFile(walk, file, reader, usedLength);
-    const worthIt = reader.offset - before >= LARGEST_ENSURE;
+    const worthIt = reader.offset - before >= window;
     this.#pause = worthIt ? 0 : Math.min(MOST_PAUSE, 2 * this.#pause + 1);
     this.#paused = 0;
     return passed;

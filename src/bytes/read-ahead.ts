@@ -2,7 +2,7 @@ import { abortable } from './abort.js';
 import type { ByteSource } from './source.js';
 
 /** Bytes of one read of a large source. */
-const PIECE = 1024 * 1024;
+export const PIECE = 1024 * 1024;
 /** Bytes in front of a piece for what is left of the one before, at most. */
 export const LEFT_OVER = 2 * 1024 * 1024;
 /** Reads that are under way while a piece is decoded. */
@@ -35,15 +35,15 @@ export class Slot {
   }
 
   /** For pieces of a source that has more to come. */
-  static large(): Slot {
+  static large(piece: number): Slot {
     const head = LEFT_OVER + HALF_PAGE;
-    return new Slot(head, head + PIECE);
+    return new Slot(head, head + piece);
   }
 
   /** For what a source has from `start` on: all of it, if that is no more than a piece. */
-  static for(source: ByteSource, start: number): Slot {
-    const left = source.size === undefined ? PIECE : source.size - start;
-    if (left >= PIECE) return Slot.large();
+  static for(source: ByteSource, start: number, piece: number): Slot {
+    const left = source.size === undefined ? piece : source.size - start;
+    if (left >= piece) return Slot.large(piece);
     return new Slot(0, PAGE + Math.max(PAGE, left));
   }
 
@@ -76,7 +76,10 @@ export class ReadAhead {
   readonly #readings: Reading[] = [];
   readonly #free: Slot[] = [];
 
-  constructor(readonly source: ByteSource) {}
+  constructor(
+    readonly source: ByteSource,
+    readonly piece: number,
+  ) {}
 
   /** Whether the piece at that position is being read already. */
   expects(position: number): boolean {
@@ -117,10 +120,10 @@ export class ReadAhead {
   }
 
   #begin(position: number): number {
-    const slot = this.#free.pop() ?? Slot.large();
+    const slot = this.#free.pop() ?? Slot.large(this.piece);
     const at = slot.place(position);
     const { size } = this.source;
-    const left = size === undefined || size <= position ? PIECE : size - position;
+    const left = size === undefined || size <= position ? this.piece : size - position;
     const length = Math.min(slot.limit - at, left);
     const count = this.source.read(slot.bytes.subarray(at, at + length), position);
     // Nobody may ask for it any more.

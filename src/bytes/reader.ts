@@ -1,7 +1,7 @@
 import { FormatError, throwIfAborted } from '../errors.js';
 import { abortable } from './abort.js';
 import { type FileRange, fileBehind } from './file-behind.js';
-import { LEFT_OVER, ReadAhead, Slot } from './read-ahead.js';
+import { LEFT_OVER, PIECE, ReadAhead, Slot } from './read-ahead.js';
 import type { ByteSource } from './source.js';
 
 /** Called now and then while a long operation reads its input. Counts are bytes. */
@@ -21,6 +21,11 @@ export interface OperationOptions {
 export interface ByteReaderOptions extends OperationOptions {
   /** Position of the first byte. Default 0. */
   readonly start?: number;
+  /**
+   * Bytes of one read: a multiple of 4096. Default 1 MiB.
+   * @internal
+   */
+  readonly piece?: number;
 }
 
 /** How much is read before other work of the process gets a turn. */
@@ -43,6 +48,8 @@ export class ByteReader {
   end: number;
   /** What is being read, for messages. */
   path: string | undefined;
+  /** Bytes of one read. */
+  readonly piece: number;
   #slot: Slot;
   /** Index of the first buffered byte. */
   #begin: number;
@@ -60,8 +67,9 @@ export class ByteReader {
     options: ByteReaderOptions = {},
   ) {
     const start = options.start ?? 0;
-    this.#ahead = new ReadAhead(source);
-    this.#slot = Slot.for(source, start);
+    this.piece = options.piece ?? PIECE;
+    this.#ahead = new ReadAhead(source, this.piece);
+    this.#slot = Slot.for(source, start, this.piece);
     this.#begin = this.#slot.place(start);
     this.pos = this.#begin;
     this.end = this.#begin;

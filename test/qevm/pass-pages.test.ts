@@ -17,8 +17,8 @@ import { end, header, part, ram, start, str8, tail, u16, u32, u64 } from '../hel
 /** Where the addon passes over pages at all. */
 const HELPS = process.platform === 'linux';
 /** Windows so small that the addon is asked about small files too: of streams, and of `ram` alone. */
-const SMALL = { capacity: 64 * 1024 };
-const SMALLEST = { capacity: 16 * 1024 };
+const SMALL = { piece: 32 * 1024 };
+const SMALLEST = { piece: 8 * 1024 };
 const FOOTERS = { footers: true };
 
 afterEach(() => vi.restoreAllMocks());
@@ -344,7 +344,7 @@ describe.runIf(HELPS)('the addon', () => {
     await using file = await openFile(scratchFile('changes', bytes));
     const walk = spy();
     await walkRam(file);
-    const windows = bytes.length / SMALLEST.capacity;
+    const windows = bytes.length / (2 * SMALLEST.piece);
     expect(windows).toBeGreaterThan(200);
     expect(walk.mock.calls.length).toBeLessThan(20);
     // And again when there are pages.
