@@ -5,15 +5,17 @@
 #include <cerrno>
 #include <unistd.h>
 
+BehindWriter::~BehindWriter() {
+  Finish();
+  pthread_cond_destroy(&filled_);
+  pthread_cond_destroy(&emptied_);
+}
+
 bool BehindWriter::Begin() {
   void* memory = nullptr;
   if (posix_memalign(&memory, kPage, kPieces * kPiece) != 0) return false;
   memory_.reset(static_cast<char*>(memory));
-  try {
-    thread_ = std::thread(&BehindWriter::Run, this);
-  } catch (const std::system_error&) {
-    // Written without one then.
-  }
+  thread_.Start<BehindWriter, &BehindWriter::Run>(this);
   return true;
 }
 
@@ -21,7 +23,9 @@ char* BehindWriter::Next() {
   std::unique_lock<std::mutex> lock(mutex_);
   if (given_ - written_ == kPieces) {
     waiting_ = true;
-    emptied_.wait(lock, [this] { return given_ - written_ <= kPieces - kEnough || error_ != 0; });
+    while (given_ - written_ > kPieces - kEnough && error_ == 0) {
+      pthread_cond_wait(&emptied_, mutex_.native_handle());
+    }
     waiting_ = false;
   }
   return error_ == 0 ? At(given_) : nullptr;
@@ -29,7 +33,7 @@ char* BehindWriter::Next() {
 
 void BehindWriter::Write(int64_t from, int64_t length, int64_t offset) {
   const Piece piece = {from, length, offset};
-  if (!thread_.joinable()) {
+  if (!thread_.running()) {
     if (error_ == 0) error_ = WriteOut(At(given_), piece);
     return;
   }
@@ -40,17 +44,17 @@ void BehindWriter::Write(int64_t from, int64_t length, int64_t offset) {
     idle = given_ == written_;
     given_++;
   }
-  if (idle) filled_.notify_one();
+  if (idle) pthread_cond_signal(&filled_);
 }
 
 int BehindWriter::Finish() {
-  if (thread_.joinable()) {
+  if (thread_.running()) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       ended_ = true;
     }
-    filled_.notify_one();
-    thread_.join();
+    pthread_cond_signal(&filled_);
+    thread_.Join();
   }
   return error_;
 }
@@ -58,7 +62,7 @@ int BehindWriter::Finish() {
 void BehindWriter::Run() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    filled_.wait(lock, [this] { return given_ != written_ || ended_; });
+    while (given_ == written_ && !ended_) pthread_cond_wait(&filled_, mutex_.native_handle());
     if (given_ == written_) return;
     const Piece piece = pieces_[written_ % kPieces];
     const bool failed = error_ != 0;
@@ -69,7 +73,7 @@ void BehindWriter::Run() {
     written_++;
     if (error_ == 0) error_ = error;
     if (waiting_ && (given_ - written_ <= kPieces - kEnough || error_ != 0)) {
-      emptied_.notify_one();
+      pthread_cond_signal(&emptied_);
     }
   }
 }

@@ -2,13 +2,13 @@
 
 #if defined(__linux__)
 
-#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <system_error>
-#include <thread>
+#include <pthread.h>
+
+#include "second-thread.h"
 
 // Writes pieces of a file on a thread of its own, while the next ones are made. Memory is bounded by
 // the number of pieces. Where no thread can be started, each piece is written when it is handed over.
@@ -21,7 +21,7 @@ class BehindWriter {
   BehindWriter(const BehindWriter&) = delete;
   BehindWriter& operator=(const BehindWriter&) = delete;
   // Waits for what was handed over.
-  ~BehindWriter() { Finish(); }
+  ~BehindWriter();
 
   // False when there is no memory for the pieces.
   bool Begin();
@@ -53,16 +53,17 @@ class BehindWriter {
   const int fd_;
   std::unique_ptr<char, Free> memory_;
   Piece pieces_[kPieces] = {};
-  std::thread thread_;
   std::mutex mutex_;
-  std::condition_variable filled_;
-  std::condition_variable emptied_;
+  // Not of the C++ library: its symbols are newer than those that Node itself needs.
+  pthread_cond_t filled_ = PTHREAD_COND_INITIALIZER;
+  pthread_cond_t emptied_ = PTHREAD_COND_INITIALIZER;
   // Pieces that were handed over, and that are written: they are used in turn.
   unsigned given_ = 0;
   unsigned written_ = 0;
   bool waiting_ = false;
   bool ended_ = false;
   int error_ = 0;
+  SecondThread thread_;
 };
 
 #endif

@@ -6,28 +6,17 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <unistd.h>
+
+#include "second-thread.h"
 
 static_assert(sizeof(off_t) == 8, "files above 2 GiB");
 
-// Of libuv, which Node exports, and not pthread_create: built with a newer glibc, that is a symbol
-// which Node itself does not need. Where they are missing, there is one thread.
-extern "C" {
-int uv_thread_create(pthread_t* thread, void (*entry)(void*), void* argument) __attribute__((weak));
-int uv_thread_join(pthread_t* thread) __attribute__((weak));
-}
-
 namespace {
 
-bool StartThread(pthread_t* thread, void (*entry)(void*), void* argument) {
-  return uv_thread_create != nullptr && uv_thread_join != nullptr &&
-         uv_thread_create(thread, entry, argument) == 0;
-}
-
 // Large enough for few system calls, small enough to be in a core's cache when it is looked at.
-constexpr int64_t kPiece = 1024 * 1024;
-// Copying is fastest from and to where pages begin.
+constexpr int64_t kPiece = 512 * 1024;
+// Copying is fast from and to where pages begin.
 constexpr int64_t kAlignment = 4096;
 
 // RAM_SAVE_FLAG_* of a page of the block before (QEMU migration/ram.c).
@@ -36,16 +25,11 @@ constexpr uint64_t kPageAgain = 0x28;
 constexpr uint64_t kFlags = 0xfff;
 constexpr int64_t kPage = 4096;
 
-struct Free {
-  void operator()(uint8_t* memory) const { free(memory); }
-};
-using Buffer = std::unique_ptr<uint8_t, Free>;
-
 // Not by `new` with an alignment, which older C++ libraries lack.
-Buffer NewBuffer() {
+PageWalker::Buffer NewBuffer() {
   void* memory = nullptr;
   if (posix_memalign(&memory, kAlignment, kPiece) != 0) return nullptr;
-  return Buffer(static_cast<uint8_t*>(memory));
+  return PageWalker::Buffer(static_cast<uint8_t*>(memory));
 }
 
 // How much could be read: less than `length` when the file ends, or cannot be read.
@@ -78,31 +62,50 @@ PageWalker::PageWalker(int fd, int64_t position, int64_t end, int64_t used_lengt
 PageWalker::~PageWalker() { pthread_cond_destroy(&changed_); }
 
 void PageWalker::Walk() {
-  pthread_t helper;
-  const bool helped = StartThread(&helper, [](void* walker) {
-    static_cast<PageWalker*>(walker)->TakeTurns();
-  }, this);
+  SecondThread helper;
+  helper.Start<PageWalker, &PageWalker::TakeTurns>(this);
   TakeTurns();
-  if (helped) uv_thread_join(&helper);
 }
 
 void PageWalker::TakeTurns() {
-  const Buffer buffer = NewBuffer();
   std::unique_lock<std::mutex> lock(mutex_);
-  while (buffer != nullptr && !ended_ && base_ + unread_ * kPiece < end_) {
-    const int64_t piece = unread_++;
-    const int64_t from = base_ + piece * kPiece;
+  while (!ended_ && base_ + unread_ * kPiece < end_) {
+    Piece* const piece = std::find_if(pieces_, pieces_ + kPieces,
+                                      [](const Piece& other) { return other.state == kFree; });
+    if (piece == pieces_ + kPieces) {
+      // The piece whose turn it is takes long. Not by std::condition_variable, whose symbols are
+      // newer than those that Node itself needs.
+      pthread_cond_wait(&changed_, mutex_.native_handle());
+      continue;
+    }
+    piece->number = unread_++;
+    piece->state = kTaken;
+    const int64_t from = base_ + piece->number * kPiece;
     const int64_t length = std::min(kPiece, end_ - from);
     lock.unlock();
-    const int64_t count = Read(fd_, buffer.get(), length, from);
+    if (piece->bytes == nullptr) piece->bytes = NewBuffer();
+    // Without memory it is as if the file ended there.
+    piece->count = piece->bytes == nullptr ? 0 : Read(fd_, piece->bytes.get(), length, from);
+    piece->whole = piece->count == length;
     lock.lock();
-    // Not by std::condition_variable, whose symbols are newer than those that Node itself needs.
-    while (turn_ != piece && !ended_) pthread_cond_wait(&changed_, mutex_.native_handle());
-    if (ended_) break;
-    Pass(buffer.get(), from, count);
-    if (count < length) ended_ = true;
-    turn_++;
+    piece->state = kReady;
+    PassReady();
     pthread_cond_signal(&changed_);
+  }
+}
+
+// Passes over what has been read, as far as nothing is missing in between. Whoever holds the lock does
+// it, so that neither thread waits for the other.
+void PageWalker::PassReady() {
+  for (;;) {
+    Piece* const piece = std::find_if(pieces_, pieces_ + kPieces, [this](const Piece& other) {
+      return other.state == kReady && other.number == turn_;
+    });
+    if (piece == pieces_ + kPieces || ended_) return;
+    Pass(piece->bytes.get(), base_ + piece->number * kPiece, piece->count);
+    if (!piece->whole) ended_ = true;
+    piece->state = kFree;
+    turn_++;
   }
 }
 

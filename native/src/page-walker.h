@@ -3,15 +3,22 @@
 #if defined(__linux__)
 
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <mutex>
 #include <pthread.h>
 
 // What walkPages does on its threads: plain system calls, without Node-API.
 //
-// The file is read in pieces, which are passed over in order; while one thread does that, or waits
-// for its turn to, the other reads. Each has one buffer.
+// Both threads read pieces of the file, whichever comes next; in order, they are passed over by the one
+// that has read what was missing.
 class PageWalker {
  public:
+  struct Free {
+    void operator()(uint8_t* memory) const { free(memory); }
+  };
+  using Buffer = std::unique_ptr<uint8_t, Free>;
+
   // `position` and `end` are below 2^53.
   PageWalker(int fd, int64_t position, int64_t end, int64_t used_length);
   PageWalker(const PageWalker&) = delete;
@@ -30,7 +37,18 @@ class PageWalker {
   // Word and fill byte: no entry is shorter, and none has more in front of a page.
   static constexpr int64_t kHead = 9;
 
+  enum State { kFree, kTaken, kReady };
+  struct Piece {
+    State state = kFree;
+    int64_t number = 0;
+    int64_t count = 0;
+    bool whole = false;
+    Buffer bytes;
+  };
+  static constexpr int kPieces = 4;
+
   void TakeTurns();
+  void PassReady();
   void Pass(const uint8_t* bytes, int64_t from, int64_t length);
   int64_t EntryLength(const uint8_t* head, bool* zero) const;
 
@@ -40,8 +58,9 @@ class PageWalker {
   // Of the first piece.
   const int64_t base_;
 
-  // For all below.
+  // For all below; but for the bytes and count of a piece that one of the threads has taken.
   std::mutex mutex_;
+  Piece pieces_[kPieces];
   pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
   // The next piece that nobody reads yet, and the next one to be passed over.
   int64_t unread_ = 0;
