@@ -35,8 +35,9 @@ function functions(file: NativeFile): Record<string, Call> {
     name,
     (...args: unknown[]) => methods[name]?.(...args),
   ]);
-  const { copyRange, walkPages } = addon() as unknown as Record<string, Call>;
-  return { ...own, ...Object.fromEntries(bound), copyRange, walkPages } as Record<string, Call>;
+  const { copyRange, passBlocks, walkPages } = addon() as unknown as Record<string, Call>;
+  const others = { copyRange, passBlocks, walkPages } as Record<string, Call>;
+  return { ...own, ...Object.fromEntries(bound), ...others };
 }
 
 /** Fails when anything of it is run. */
@@ -130,6 +131,7 @@ const good: Record<string, readonly unknown[]> = {
   reopen: [2 ** 31 - 1, 0],
   pipe: [4096],
   copyRange: [2 ** 31 - 1, 0, 2 ** 31 - 1, 0, 2 ** 53 - 1],
+  passBlocks: [2 ** 31 - 1, 0, 2 ** 31 - 1, 0, 2 ** 53 - 1, 2 ** 53 - 1, true, false],
   walkPages: [2 ** 31 - 1, 0, 2 ** 53 - 1, 2 ** 53 - 1],
 };
 
@@ -139,9 +141,10 @@ describe.runIf(LINUX)('what is no argument', () => {
     if (name === 'connect') return (value) => typeof value === 'string';
     if (name === 'open' && at > 0) return () => false;
     if (name === 'write' || name === 'writeBlocks') return () => false;
+    if (name === 'passBlocks' && at > 5) return (value) => typeof value === 'boolean';
     const long =
       name === 'read' ||
-      (name === 'copyRange' && [1, 3, 4].includes(at)) ||
+      ((name === 'copyRange' || name === 'passBlocks') && [1, 3, 4, 5].includes(at)) ||
       (name === 'reopen' && at === 1) ||
       (name === 'walkPages' && at > 0);
     const most = long ? 2 ** 53 - 1 : 2 ** 31 - 1;
@@ -216,8 +219,8 @@ describe.runIf(LINUX)('bytes of every kind', () => {
 
 test.runIf(LINUX)('anything at all is refused or answered', async () => {
   const file = nothing();
-  // Without the one that would write to whatever has a number here, and what gives no errno.
-  const { copyRange: _, walkPages: __, ...calls } = functions(file);
+  // Without those that would write to whatever has a number here, and what gives no errno.
+  const { copyRange: _, passBlocks: __, walkPages: ___, ...calls } = functions(file);
   const before = descriptors().size;
   // Wrapped: nothing of the generator looks at them.
   const constant = (value: unknown) => () => value;

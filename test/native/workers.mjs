@@ -100,7 +100,7 @@ if (isMainThread) {
 
   /** Every call of the others, as fast as it can be made, with what it takes and what it does not. */
   function calls() {
-    const { child, htab, copyRange, walkPages } = load();
+    const { child, htab, copyRange, passBlocks, walkPages } = load();
     const { file } = htab.duplicate(zero);
     parentPort.postMessage(1);
     const all = [
@@ -109,6 +109,7 @@ if (isMainThread) {
       () => htab.take(process.pid, zero),
       () => child.reopen(-1, 0),
       () => child.pipe({}),
+      () => passBlocks(zero, 0, zero, 0, 10, 10, true),
       () => htab.connect('@nobody listens'),
       () => htab.receive(file),
       () => htab.receive({}),
@@ -130,6 +131,7 @@ if (isMainThread) {
         void [
           htab.open(zero, 0n, 0n),
           copyRange(zero, 0, zero, 0, 10),
+          passBlocks(zero, 0, zero, 0, 10, 10, true, false),
           file.read(10),
           child.reopen(zero, 5),
           walkPages(zero, 0, 2 ** 53 - 1, 10),
