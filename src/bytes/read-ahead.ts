@@ -75,6 +75,7 @@ export interface Piece {
 export class ReadAhead {
   readonly #readings: Reading[] = [];
   readonly #free: Slot[] = [];
+  #made = 0;
 
   constructor(
     readonly source: ByteSource,
@@ -97,11 +98,18 @@ export class ReadAhead {
     if (this.source.concurrent) {
       let next = position + length;
       for (const { length } of this.#readings) next += length;
-      while (this.#readings.length < DEPTH && next < (this.source.size ?? 0)) {
+      const { size = 0 } = this.source;
+      while (this.#readings.length < DEPTH && next < size && this.#hasRoom) {
         next += this.#begin(next);
       }
     }
-    const count = await abortable(reading.count, signal);
+    let count: number;
+    try {
+      count = await abortable(reading.count, signal);
+    } catch (error) {
+      this.#releaseLater(reading);
+      throw error;
+    }
     // What follows is elsewhere then than where it is being read.
     if (count < length) this.drop();
     return { slot, at: slot.place(position), count };
@@ -113,14 +121,27 @@ export class ReadAhead {
 
   /** Forgets what is being read: the source goes on elsewhere. */
   drop(): void {
-    for (const { slot, count } of this.#readings.splice(0)) {
-      const done = (): void => this.release(slot);
-      count.then(done, done);
-    }
+    for (const reading of this.#readings.splice(0)) this.#releaseLater(reading);
+  }
+
+  /** What is being read into it goes on. */
+  #releaseLater({ slot, count }: Reading): void {
+    const done = (): void => this.release(slot);
+    count.then(done, done);
+  }
+
+  /** Not while as many slots as that takes wait for reads that nobody wants any more. */
+  get #hasRoom(): boolean {
+    return this.#free.length > 0 || this.#made <= DEPTH;
+  }
+
+  #make(): Slot {
+    this.#made++;
+    return Slot.large(this.piece);
   }
 
   #begin(position: number): number {
-    const slot = this.#free.pop() ?? Slot.large(this.piece);
+    const slot = this.#free.pop() ?? this.#make();
     const at = slot.place(position);
     const { size } = this.source;
     const left = size === undefined || size <= position ? this.piece : size - position;
