@@ -7,12 +7,12 @@
 #include <fcntl.h>
 #include <memory>
 #include <new>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
 #include "adopt.h"
 #include "arguments.h"
+#include "file-state.h"
 #include "native-file.h"
 #include "operation.h"
 #include "record.h"
@@ -22,9 +22,9 @@ namespace {
 // Through /proc: a duplicate would share its position, and its flags, with the original.
 Opened Reopen(int fd, off_t position) {
   // To open one of the others may wait for another process, or do something.
-  struct stat file;
-  if (fstat(fd, &file) != 0) return Opened::Failed(errno);
-  if (!S_ISREG(file.st_mode) && !S_ISBLK(file.st_mode)) return Opened::Failed(ESPIPE);
+  FileState file;
+  if (!FileState::Of(fd, &file)) return Opened::Failed(errno);
+  if (!file.regular() && !S_ISBLK(file.mode)) return Opened::Failed(ESPIPE);
   char path[32];
   snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
   Opened opened = Opened::Of(open(path, O_RDONLY | O_CLOEXEC));

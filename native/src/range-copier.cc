@@ -10,10 +10,11 @@
 #include <linux/magic.h>
 #include <new>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "file-state.h"
 
 static_assert(sizeof(off_t) == 8, "files above 2 GiB");
 
@@ -43,26 +44,6 @@ bool CopiesByPage(const struct statfs& fs) {
   }
 }
 
-struct FileState {
-  bool regular;
-  int64_t size;
-};
-
-// False with errno. By statx: glibc's fstat is a symbol of 2.33, and what is compiled with it does
-// not load with an older one.
-bool StateOf(int fd, FileState* state) {
-#if defined(__GLIBC__)
-  struct statx st;
-  if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &st) != 0) return false;
-  *state = {S_ISREG(st.stx_mode), static_cast<int64_t>(st.stx_size)};
-#else
-  struct stat st;
-  if (fstat(fd, &st) != 0) return false;
-  *state = {S_ISREG(st.st_mode), st.st_size};
-#endif
-  return true;
-}
-
 // Not by the C library: older ones have no wrapper, or one that copies by itself.
 ssize_t CopyFileRange(int in, loff_t* in_offset, int out, loff_t* out_offset, size_t length) {
 #if defined(SYS_copy_file_range)
@@ -77,7 +58,7 @@ ssize_t CopyFileRange(int in, loff_t* in_offset, int out, loff_t* out_offset, si
 
 void RangeCopier::Run() {
   FileState in;
-  if (!StateOf(in_, &in)) {
+  if (!FileState::Of(in_, &in)) {
     Fail(errno, true);
     return;
   }
@@ -87,7 +68,7 @@ void RangeCopier::Run() {
     Fail(EBADF, false);
     return;
   }
-  regular_ = in.regular;
+  regular_ = in.regular();
   int64_t available = 0;
   if (!Available(&available)) return;
   end_ = available;
@@ -108,7 +89,7 @@ bool RangeCopier::Available(int64_t* available) {
   *available = end_;
   if (!regular_) return true;
   FileState in;
-  if (!StateOf(in_, &in)) return Fail(errno, true);
+  if (!FileState::Of(in_, &in)) return Fail(errno, true);
   *available = std::clamp<int64_t>(in.size - in_offset_, 0, end_);
   return true;
 }
