@@ -73,6 +73,19 @@ describe.runIf(LINUX)('passBlocks', () => {
     mark: fc.option(fc.double({ min: 0, max: 1, noNaN: true })),
   });
 
+  /** Of several pieces, whatever else is drawn. */
+  const large = {
+    segments: [{ shape: 'short runs' as Shape, bytes: 3 * MIB, seed: 1 }],
+    fromLittle: true,
+    toLittle: false,
+    from: 3,
+    to: 8,
+    slots: ANY,
+    there: 1,
+    asked: 1,
+    mark: null,
+  };
+
   test('passes whole blocks that fit, and says how many', async () => {
     const path = scratchFile('in');
     const target = scratchFile('out');
@@ -110,7 +123,7 @@ describe.runIf(LINUX)('passBlocks', () => {
           passed += whole.length;
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 40, examples: [[large]] },
     );
     expect(passed).toBeGreaterThan(MIB);
   });

@@ -134,6 +134,18 @@ describe.each(programs)('QEMU $version', (qemu) => {
     }
   }
 
+  /** Whether a part before the last one has blocks. */
+  async function hasEarlierBlocks(path: string): Promise<boolean> {
+    await using hpt = await openHpt(path);
+    let blocks = false;
+    let earlier = false;
+    for await (const { type } of hpt.items()) {
+      if (type === 'part') earlier ||= blocks;
+      if (type === 'blocks') blocks = true;
+    }
+    return earlier;
+  }
+
   async function rewritten(
     state: SavedState,
     options: RewriteOptions,
@@ -159,9 +171,10 @@ describe.each(programs)('QEMU $version', (qemu) => {
         const htab = fresh(to);
         await convert(state.path, htab, { to });
         const { path, done } = await rewritten(state, { htab, htabOptions: { from: to } });
-        // These two keep the payloads, and the others make new ones.
+        // These two keep the payloads, and the others put all blocks into the last, where a QEMU that
+        // had no time for them before has put them too.
         const keeps = to === 'section' || to === 'archive';
-        expect(done.identical).toBe(keeps);
+        if (keeps || (await hasEarlierBlocks(state.path))) expect(done.identical).toBe(keeps);
         if (keeps) expect(await sha256(path)).toBe(await sha256(state.path));
         const table = await tableOf(state.path);
         expect(done.hpt?.after).toMatchObject({ order: 21, entries: table.counts().valid });

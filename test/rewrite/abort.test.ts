@@ -32,7 +32,7 @@ class Watched extends BufferSource {
   }
 
   override read(target: Uint8Array, position: number): Promise<number> {
-    this.#left -= target.length;
+    this.#left -= Math.max(0, Math.min(target.length, this.size - position));
     if (this.#left <= 0) this.fire();
     return super.read(target, position);
   }
