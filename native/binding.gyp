@@ -11,6 +11,7 @@
         "src/child.cc",
         "src/copy-range.cc",
         "src/descriptor.cc",
+        "src/file-io.cc",
         "src/htab-io.cc",
         "src/htab.cc",
         "src/native-file.cc",

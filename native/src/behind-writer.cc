@@ -2,9 +2,6 @@
 
 #if defined(__linux__)
 
-#include <cerrno>
-#include <unistd.h>
-
 BehindWriter::~BehindWriter() {
   Finish();
   pthread_cond_destroy(&filled_);
@@ -12,9 +9,8 @@ BehindWriter::~BehindWriter() {
 }
 
 bool BehindWriter::Begin() {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, kPage, kPieces * kPiece) != 0) return false;
-  memory_.reset(static_cast<char*>(memory));
+  memory_ = NewPageMemory(kPieces * kPiece);
+  if (memory_ == nullptr) return false;
   thread_.Start<BehindWriter, &BehindWriter::Run>(this);
   return true;
 }
@@ -79,16 +75,7 @@ void BehindWriter::Run() {
 }
 
 int BehindWriter::WriteOut(const char* memory, const Piece& piece) const {
-  const char* const bytes = memory + piece.from;
-  for (int64_t done = 0; done < piece.length;) {
-    const ssize_t count = pwrite(fd_, bytes + done, piece.length - done, piece.offset + done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return errno;
-    // A regular file takes at least a byte, or says why not.
-    if (count == 0) return EIO;
-    done += count;
-  }
-  return 0;
+  return WriteFully(fd_, memory + piece.from, piece.length, piece.offset);
 }
 
 #endif

@@ -3,11 +3,10 @@
 #if defined(__linux__)
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <mutex>
 #include <pthread.h>
 
+#include "file-io.h"
 #include "second-thread.h"
 
 // Writes pieces of a file on a thread of its own, while the next ones are made. Memory is bounded by
@@ -15,7 +14,6 @@
 class BehindWriter {
  public:
   static constexpr int64_t kPiece = 1024 * 1024;
-  static constexpr int64_t kPage = 4096;
 
   explicit BehindWriter(int fd) : fd_(fd) {}
   BehindWriter(const BehindWriter&) = delete;
@@ -42,16 +40,13 @@ class BehindWriter {
     int64_t length;
     int64_t offset;
   };
-  struct Free {
-    void operator()(char* memory) const { std::free(memory); }
-  };
 
   void Run();
-  int WriteOut(const char* bytes, const Piece& piece) const;
+  int WriteOut(const char* memory, const Piece& piece) const;
   char* At(unsigned piece) const { return memory_.get() + piece % kPieces * kPiece; }
 
   const int fd_;
-  std::unique_ptr<char, Free> memory_;
+  PageMemory memory_;
   Piece pieces_[kPieces] = {};
   std::mutex mutex_;
   // Not of the C++ library: its symbols are newer than those that Node itself needs.

@@ -31,7 +31,6 @@ class BlockPasser {
   template <bool kNative, bool kTurn>
   int64_t Scan(char* bytes, int64_t length, int64_t left);
   int64_t ScanPiece(char* bytes, int64_t length, int64_t left);
-  int64_t Read(char* bytes, int64_t length, int64_t position);
   void Fail(int error, bool reading);
 
   const Range range_;

@@ -5,16 +5,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
-#include <memory>
-#include <new>
 #include <unistd.h>
 #include <utility>
 
-#include "adopt.h"
 #include "arguments.h"
 #include "file-state.h"
 #include "native-file.h"
-#include "operation.h"
+#include "open-operation.h"
 #include "record.h"
 
 namespace {
@@ -33,22 +30,6 @@ Opened Reopen(int fd, off_t position) {
                                                                        : Opened::Failed(errno);
 }
 
-class ReopenOperation : public Operation {
- public:
-  ReopenOperation(Opened file, int64_t position) : file_(std::move(file)), position_(position) {}
-
- private:
-  void Run() override {
-    opened_ = file_.error == 0 ? Reopen(file_.descriptor.fd(), position_) : file_;
-  }
-
-  napi_value Result(napi_env env) override { return NativeOpenOf(env, std::move(opened_)); }
-
-  const Opened file_;
-  const int64_t position_;
-  Opened opened_;
-};
-
 napi_value ReopenFd(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   int fd;
@@ -56,10 +37,8 @@ napi_value ReopenFd(napi_env env, napi_callback_info info) {
   if (!arguments.Number(0, &fd) || !arguments.Integer(1, kMaxInteger, &position)) {
     return ThrowTypeError(env, "reopen takes a descriptor and a position");
   }
-  // The number may be closed, and be another file's, before the thread gets there.
-  return Operation::Begin(env, "spapr-htab reopen",
-                          std::unique_ptr<Operation>(new (std::nothrow) ReopenOperation(
-                              Duplicate(fd), position)));
+  return BeginOpen(env, "spapr-htab reopen", fd,
+                   [position](int file) { return Reopen(file, position); });
 }
 
 napi_value Pipe(napi_env env, napi_callback_info info) {

@@ -6,19 +6,10 @@
 #include <cstring>
 #include <unistd.h>
 
+#include "block-header.h"
 #include "htab-ioctl.h"
 
 namespace {
-
-// struct kvm_get_htab_header (arch/powerpc/include/uapi/asm/kvm.h), in the byte order of the host.
-struct BlockHeader {
-  uint32_t index;
-  uint16_t n_valid;
-  uint16_t n_invalid;
-};
-static_assert(sizeof(BlockHeader) == 8, "no padding");
-
-constexpr size_t kEntryBytes = 16;
 
 template <typename Call>
 Transferred Repeated(Call call) {

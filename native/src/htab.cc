@@ -2,8 +2,6 @@
 
 #if defined(__linux__)
 
-#include <memory>
-#include <new>
 #include <string>
 #include <utility>
 
@@ -11,7 +9,7 @@
 #include "arguments.h"
 #include "htab-io.h"
 #include "native-file.h"
-#include "operation.h"
+#include "open-operation.h"
 #include "record.h"
 
 namespace {
@@ -23,24 +21,6 @@ napi_value ReturnOrThrow(napi_env env, Opened opened) {
   return result;
 }
 
-class OpenOperation : public Operation {
- public:
-  OpenOperation(Opened vm, uint64_t flags, uint64_t start_index)
-      : vm_(std::move(vm)), flags_(flags), start_index_(start_index) {}
-
- private:
-  void Run() override {
-    opened_ = vm_.error == 0 ? OpenHtab(vm_.descriptor.fd(), flags_, start_index_) : vm_;
-  }
-
-  napi_value Result(napi_env env) override { return NativeOpenOf(env, std::move(opened_)); }
-
-  const Opened vm_;
-  const uint64_t flags_;
-  const uint64_t start_index_;
-  Opened opened_;
-};
-
 napi_value Open(napi_env env, napi_callback_info info) {
   const Arguments arguments(env, info);
   int vm;
@@ -50,10 +30,9 @@ napi_value Open(napi_env env, napi_callback_info info) {
       !arguments.BigUint64(2, &start_index)) {
     return ThrowTypeError(env, "open takes a descriptor and two bigints from 0 to 2^64 - 1");
   }
-  // The number may be closed, and be another file's, before the thread gets there.
-  return Operation::Begin(env, "spapr-htab open",
-                          std::unique_ptr<Operation>(new (std::nothrow) OpenOperation(
-                              Duplicate(vm), flags, start_index)));
+  return BeginOpen(env, "spapr-htab open", vm, [flags, start_index](int fd) {
+    return OpenHtab(fd, flags, start_index);
+  });
 }
 
 napi_value DuplicateFd(napi_env env, napi_callback_info info) {

@@ -3,21 +3,14 @@
 #if defined(__linux__)
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <unistd.h>
 
 #include "second-thread.h"
-
-static_assert(sizeof(off_t) == 8, "files above 2 GiB");
 
 namespace {
 
 // Large enough for few system calls, small enough to be in a core's cache when it is looked at.
 constexpr int64_t kPiece = 512 * 1024;
-// Copying is fast from and to where pages begin.
-constexpr int64_t kAlignment = 4096;
 
 // RAM_SAVE_FLAG_* of a page of the block before (QEMU migration/ram.c).
 constexpr uint64_t kZeroAgain = 0x22;
@@ -25,28 +18,9 @@ constexpr uint64_t kPageAgain = 0x28;
 constexpr uint64_t kFlags = 0xfff;
 constexpr int64_t kPage = 4096;
 
-// Not by `new` with an alignment, which older C++ libraries lack.
-PageWalker::Buffer NewBuffer() {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, kAlignment, kPiece) != 0) return nullptr;
-  return PageWalker::Buffer(static_cast<uint8_t*>(memory));
-}
-
-// How much could be read: less than `length` when the file ends, or cannot be read.
-int64_t Read(int fd, uint8_t* bytes, int64_t length, int64_t position) {
-  int64_t done = 0;
-  while (done < length) {
-    const ssize_t count = pread(fd, bytes + done, length - done, position + done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) break;
-    done += count;
-  }
-  return done;
-}
-
-uint64_t BigEndian(const uint8_t* bytes) {
+uint64_t BigEndian(const char* bytes) {
   uint64_t value = 0;
-  for (int at = 0; at < 8; at++) value = value << 8 | bytes[at];
+  for (int at = 0; at < 8; at++) value = value << 8 | static_cast<uint8_t>(bytes[at]);
   return value;
 }
 
@@ -56,7 +30,7 @@ PageWalker::PageWalker(int fd, int64_t position, int64_t end, int64_t used_lengt
     : fd_(fd),
       end_(end),
       used_length_(used_length),
-      base_(position - position % kAlignment),
+      base_(position - position % kPageBytes),
       position_(position) {}
 
 PageWalker::~PageWalker() { pthread_cond_destroy(&changed_); }
@@ -83,9 +57,12 @@ void PageWalker::TakeTurns() {
     const int64_t from = base_ + piece->number * kPiece;
     const int64_t length = std::min(kPiece, end_ - from);
     lock.unlock();
-    if (piece->bytes == nullptr) piece->bytes = NewBuffer();
-    // Without memory it is as if the file ended there.
-    piece->count = piece->bytes == nullptr ? 0 : Read(fd_, piece->bytes.get(), length, from);
+    if (piece->bytes == nullptr) piece->bytes = NewPageMemory(kPiece);
+    // Without memory, or where it cannot be read, it is as if the file ended there.
+    int failed;
+    piece->count = piece->bytes == nullptr
+                       ? 0
+                       : ReadFully(fd_, piece->bytes.get(), length, from, &failed);
     piece->whole = piece->count == length;
     lock.lock();
     piece->state = kReady;
@@ -102,7 +79,7 @@ void PageWalker::PassReady() {
       return other.state == kReady && other.number == turn_;
     });
     if (piece == pieces_ + kPieces || ended_) return;
-    Pass(piece->bytes.get(), base_ + piece->number * kPiece, piece->count);
+    if (piece->count > 0) Pass(piece->bytes.get(), base_ + piece->number * kPiece, piece->count);
     if (!piece->whole) ended_ = true;
     piece->state = kFree;
     turn_++;
@@ -110,7 +87,7 @@ void PageWalker::PassReady() {
 }
 
 // Passes over the entries that end within `length` bytes, which are those of the file from `from` on.
-void PageWalker::Pass(const uint8_t* bytes, int64_t from, int64_t length) {
+void PageWalker::Pass(const char* bytes, int64_t from, int64_t length) {
   const int64_t stop = from + length;
   if (position_ < from) {
     // Pieces but the last are longer than any entry: one that goes on here ends here.
@@ -118,7 +95,7 @@ void PageWalker::Pass(const uint8_t* bytes, int64_t from, int64_t length) {
     memcpy(head_ + known, bytes, std::min(kHead - known, length));
   }
   while (stop - position_ >= kHead) {
-    const uint8_t* const head = position_ < from ? head_ : bytes + (position_ - from);
+    const char* const head = position_ < from ? head_ : bytes + (position_ - from);
     bool zero = false;
     const int64_t entry = EntryLength(head, &zero);
     if (entry == 0) {
@@ -135,7 +112,7 @@ void PageWalker::Pass(const uint8_t* bytes, int64_t from, int64_t length) {
 }
 
 // 0 for what is not passed over.
-int64_t PageWalker::EntryLength(const uint8_t* head, bool* zero) const {
+int64_t PageWalker::EntryLength(const char* head, bool* zero) const {
   const uint64_t word = BigEndian(head);
   if ((word & ~kFlags) >= used_length_) return 0;
   switch (word & kFlags) {

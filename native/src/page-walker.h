@@ -3,10 +3,10 @@
 #if defined(__linux__)
 
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <mutex>
 #include <pthread.h>
+
+#include "file-io.h"
 
 // What walkPages does on its threads: plain system calls, without Node-API.
 //
@@ -14,11 +14,6 @@
 // that has read what was missing.
 class PageWalker {
  public:
-  struct Free {
-    void operator()(uint8_t* memory) const { free(memory); }
-  };
-  using Buffer = std::unique_ptr<uint8_t, Free>;
-
   // `position` and `end` are below 2^53.
   PageWalker(int fd, int64_t position, int64_t end, int64_t used_length);
   PageWalker(const PageWalker&) = delete;
@@ -43,14 +38,14 @@ class PageWalker {
     int64_t number = 0;
     int64_t count = 0;
     bool whole = false;
-    Buffer bytes;
+    PageMemory bytes;
   };
   static constexpr int kPieces = 4;
 
   void TakeTurns();
   void PassReady();
-  void Pass(const uint8_t* bytes, int64_t from, int64_t length);
-  int64_t EntryLength(const uint8_t* head, bool* zero) const;
+  void Pass(const char* bytes, int64_t from, int64_t length);
+  int64_t EntryLength(const char* head, bool* zero) const;
 
   const int fd_;
   const int64_t end_;
@@ -70,7 +65,7 @@ class PageWalker {
   int64_t pages_ = 0;
   int64_t zero_pages_ = 0;
   // The first bytes of an entry that goes on in the next piece.
-  uint8_t head_[kHead] = {};
+  char head_[kHead] = {};
 };
 
 #endif

@@ -14,9 +14,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "file-io.h"
 #include "file-state.h"
-
-static_assert(sizeof(off_t) == 8, "files above 2 GiB");
 
 namespace {
 
@@ -62,10 +61,9 @@ void RangeCopier::Run() {
     Fail(errno, true);
     return;
   }
-  // There, pwrite(2) ignores its offset.
-  const int flags = fcntl(out_, F_GETFL);
-  if (flags < 0 || (flags & O_APPEND) != 0) {
-    Fail(EBADF, false);
+  const int unfit = CheckPositioned(out_);
+  if (unfit != 0) {
+    Fail(unfit, false);
     return;
   }
   regular_ = in.regular();
@@ -193,15 +191,8 @@ bool RangeCopier::WriteSparse(const char* bytes, int64_t length) {
 }
 
 bool RangeCopier::Write(const char* bytes, int64_t length, int64_t offset) {
-  for (int64_t written = 0; written < length;) {
-    const ssize_t count = pwrite(out_, bytes + written, length - written, offset + written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return Fail(errno, false);
-    // A regular file takes at least a byte, or says why not.
-    if (count == 0) return Fail(EIO, false);
-    written += count;
-  }
-  return true;
+  const int error = WriteFully(out_, bytes, length, offset);
+  return error == 0 || Fail(error, false);
 }
 
 bool RangeCopier::Fail(int error, bool reading) {
