@@ -1,9 +1,8 @@
-import { errnoName } from './addon/errno.js';
 import { loadAddon } from './addon/load.js';
 import { fileBehind } from './bytes/file-behind.js';
 import type { AtomicFile } from './bytes/output.js';
 import type { OperationOptions } from './bytes/reader.js';
-import type { ByteSource } from './bytes/source.js';
+import { transferError } from './bytes/transferred.js';
 import { ioError, throwIfAborted } from './errors.js';
 import type { ByteOrder } from './htab/block.js';
 import type { BlockPass } from './htab/scan.js';
@@ -49,7 +48,7 @@ export function passBlocks(
             little.from,
             little.to,
           );
-          if (result.errno !== 0) throw failure(result, source, file);
+          if (result.errno !== 0) throw transferError(result, source.name, file.path);
           tally.blocks += result.blocks;
           tally.valid += result.valid;
           last = result.bytes;
@@ -66,14 +65,4 @@ export function passBlocks(
     }
     return done;
   };
-}
-
-function failure(
-  { errno, reading }: { readonly errno: number; readonly reading: boolean },
-  source: ByteSource,
-  file: AtomicFile,
-): Error {
-  const code = errnoName(errno);
-  const cause = Object.assign(new Error(code), { code, errno: -errno, syscall: 'pass' });
-  return reading ? ioError(cause, 'read', source.name) : ioError(cause, 'write', file.path);
 }

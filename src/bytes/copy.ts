@@ -1,4 +1,3 @@
-import { errnoName } from '../addon/errno.js';
 import { type Addon, type CopiedRange, loadAddon } from '../addon/load.js';
 import { FormatError, ioError, throwIfAborted, UsageError } from '../errors.js';
 import { type FileRange, fileBehind } from './file-behind.js';
@@ -6,6 +5,7 @@ import type { LentHandle } from './lend.js';
 import { readUpTo } from './read.js';
 import type { OperationOptions } from './reader.js';
 import type { ByteSource, FileSource } from './source.js';
+import { transferError } from './transferred.js';
 import { writeFully, writeSparse } from './write.js';
 
 /** Bytes that one call of the addon copies at most: how soon an abort is noticed. */
@@ -84,7 +84,7 @@ async function copyFile(
     const result = await lendBoth(behind.file, target, (inFd, outFd) =>
       copy(inFd, begin, outFd, target.position + done, step),
     );
-    if (result.errno !== 0) throw failure(result, source, target);
+    if (result.errno !== 0) throw transferError(result, source.name, target.path);
     done += result.copied;
     if (result.copied < step) throw endsEarly(source, from, length, done);
     onProgress?.({ position: from + done, total: source.size });
@@ -102,12 +102,6 @@ async function lendBoth(
   } catch (error) {
     throw ioError(error, 'copy to', target.path);
   }
-}
-
-function failure({ errno, reading }: CopiedRange, source: ByteSource, target: CopyTarget): Error {
-  const code = errnoName(errno);
-  const cause = Object.assign(new Error(code), { code, errno: -errno, syscall: 'copy' });
-  return reading ? ioError(cause, 'read', source.name) : ioError(cause, 'write', target.path);
 }
 
 async function copyBytes(
