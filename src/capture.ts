@@ -73,7 +73,7 @@ export async function capture(
   const reading = new Reading(fd, options);
   const { byteOrder, backend } = fd.descriptor;
   const host = backend === 'native' ? { kernel: release() } : null;
-  const tally = await withOutput(output, to, options.force, (write) =>
+  const tally = await withOutput(output, to, options, (write) =>
     withItems(reading, to, options, (items) =>
       write(() => items, {
         byteOrder: options.outputByteOrder ?? byteOrder,

@@ -54,7 +54,7 @@ export async function convert(
   options: ConvertOptions = {},
 ): Promise<ConvertResult> {
   const to = formatFor(output, options.to);
-  return withOutput(output, to, options.force, async (write) => {
+  return withOutput(output, to, options, async (write) => {
     await using hpt = await openHpt(input, options);
     const tally = await write((pass) => transformed(hpt, to, options, pass), {
       signal: options.signal,

@@ -1,4 +1,4 @@
-import { AtomicFile } from './bytes/output.js';
+import { AtomicFile, type OutputOptions } from './bytes/output.js';
 import type { OperationOptions } from './bytes/reader.js';
 import { UsageError } from './errors.js';
 import { type EncodeOptions, encodeHpt, type StreamedFormat } from './formats/encode.js';
@@ -50,14 +50,14 @@ export function formatFor(output: HptOutput, to: HptFormat | undefined): HptForm
 export async function withOutput<T>(
   output: HptOutput,
   format: HptFormat,
-  force: boolean | undefined,
+  options: OutputOptions & Pick<OperationOptions, 'signal'>,
   job: (write: WriteHpt) => Promise<T>,
 ): Promise<T> {
   if (typeof output !== 'string') {
     if (format !== 'image') return job(toSink(output, format));
     throw new UsageError('E_USAGE', 'an image is sparse and is written to a file, not to a stream');
   }
-  await using file = await AtomicFile.create(output, { force });
+  await using file = await AtomicFile.create(output, options);
   const result = await job(toFile(file, format));
   await file.commit();
   return result;

@@ -33,7 +33,7 @@ export async function extractRam(
   options: ExtractRamOptions = {},
 ): Promise<ExtractRamResult> {
   const { block, force, signal, onProgress } = options;
-  await using file = await AtomicFile.create(output, { force });
+  await using file = await AtomicFile.create(output, { force, signal });
   const outer = typeof input === 'string' ? await openFile(input) : input;
   const container = await openContainer(outer, containerOptions(options));
   const { start, layers } = container;

@@ -7,7 +7,7 @@ import { CompressedSink } from './container/compress.js';
 import { otherMachine } from './container/libvirt.js';
 import { openContainer } from './container/open.js';
 import type { ConvertOutput } from './convert.js';
-import { throwIfAborted, UsageError } from './errors.js';
+import { UsageError } from './errors.js';
 import { FORMAT_NAMES } from './formats/format.js';
 import type { ByteOrder } from './htab/block.js';
 import { isOrder, noSuchOrder } from './htab/order.js';
@@ -99,10 +99,8 @@ export async function rewrite(
       return await rewriteTo(new PipeSink(output), input, options, take);
     }
     // First, so that a file that exists is refused before anything is read or copied.
-    await using file = await AtomicFile.create(output, { force: options.force });
+    await using file = await AtomicFile.create(output, options);
     const result = await rewriteTo(file, input, options, take);
-    // The last read may have been what it was aborted in.
-    throwIfAborted(options.signal);
     await file.commit();
     return result;
   } finally {

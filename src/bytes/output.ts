@@ -10,7 +10,7 @@ import {
   unlink,
 } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { IoError, ioError, UsageError } from '../errors.js';
+import { IoError, ioError, throwIfAborted, UsageError } from '../errors.js';
 import { checkRange, copyRange } from './copy.js';
 import { LentHandle } from './lend.js';
 import type { OperationOptions } from './reader.js';
@@ -56,14 +56,18 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
     readonly temporary: string,
     handle: FileHandle,
     readonly force: boolean,
+    readonly signal: AbortSignal | undefined,
   ) {
     this.#file = new LentHandle(handle);
     this.#behind = new WriteBehind((bytes, position) => writeFully(handle, bytes, position));
   }
 
   /** @throws UsageError `E_EXISTS` unless `force`; IoError */
-  static async create(path: string, options: OutputOptions = {}): Promise<AtomicFile> {
-    const force = options.force ?? false;
+  static async create(
+    path: string,
+    options: OutputOptions & Pick<OperationOptions, 'signal'> = {},
+  ): Promise<AtomicFile> {
+    const { force = false, signal } = options;
     if (path === '' || path.endsWith('/')) {
       throw new UsageError('E_USAGE', `'${path}' is no name for a file`);
     }
@@ -75,7 +79,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
       constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
     try {
       const handle = await open(temporary, flags, 0o600);
-      return new AtomicFile(path, temporary, handle, force);
+      return new AtomicFile(path, temporary, handle, force, signal);
     } catch (error) {
       throw ioError(error, 'create', path);
     }
@@ -126,6 +130,10 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   /** Passes over so many bytes without writing them: they read as zeros. */
   async hole(length: number): Promise<void> {
     checkRange(this.#position, length);
+    // What was written beyond the end, and is no part of the file, would show.
+    if (this.#size <= this.#position && this.#position < this.#written) {
+      await this.truncate(this.#position);
+    }
     this.#position += length;
     this.#size = Math.max(this.#size, this.#position);
   }
@@ -214,13 +222,15 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
    * Makes the file appear under its name, as long as what was written, passed over or truncated
    * made it. When it fails, nothing is left; except that an error of the folder alone (the last
    * step) leaves the complete file.
-   * @throws IoError; UsageError `E_EXISTS`
+   * @throws IoError; UsageError `E_EXISTS`; AbortedError when the signal has fired: what was written
+   *   last may be what was aborted
    */
   async commit(): Promise<void> {
     if (this.#state !== 'open') {
       throw new UsageError('E_USAGE', `${this.path} is ${this.#state} already`);
     }
     try {
+      throwIfAborted(this.signal);
       const { handle } = this.#file;
       await this.#flush();
       await handle.truncate(this.#size);

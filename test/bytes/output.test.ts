@@ -6,6 +6,7 @@ import {
   readFileSync,
   symlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { chmod, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -56,6 +57,22 @@ describe('size', () => {
     expect(readFileSync(target, 'latin1')).toBe('abc\0x');
   });
 
+  test('what stands beyond what something else appended is no part of it, nor of a hole', async () => {
+    await using file = await AtomicFile.create(target);
+    await file.appendBy(async (fd, position) => {
+      writeSync(fd, 'abcdef', position);
+      return 3;
+    });
+    await file.hole(2);
+    await file.append(Buffer.from('g'));
+    await file.appendBy(async (fd, position) => {
+      writeSync(fd, 'hij', position);
+      return 1;
+    });
+    await file.commit();
+    expect(readFileSync(target, 'latin1')).toBe('abc\0\0gh');
+  });
+
   test('nothing', async () => {
     await using file = await AtomicFile.create(target);
     await file.commit();
@@ -100,6 +117,16 @@ describe('commit', () => {
     await file.discard();
     expect(here()).toEqual(['target']);
     expect(readFileSync(target, 'latin1')).toBe('new');
+  });
+
+  test('not when the signal has fired: what was written last may be what was aborted', async () => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const file = await AtomicFile.create(target, { signal });
+    await file.append(Buffer.from('new'));
+    controller.abort();
+    expect(await refusal(file.commit())).toMatchObject({ code: 'E_ABORTED' });
+    expect(here()).toEqual([]);
   });
 
   test('another file under that name meanwhile', async () => {

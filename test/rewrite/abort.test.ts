@@ -1,7 +1,14 @@
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { BufferSource, IterableSource, type RewriteOptions, rewrite } from 'spapr-htab';
+import {
+  BufferSource,
+  convert,
+  extractRam,
+  IterableSource,
+  type RewriteOptions,
+  rewrite,
+} from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
 import { fixture, load } from '../helpers/fixtures.js';
 import { scratch } from '../helpers/sources.js';
@@ -66,6 +73,34 @@ describe.each(EDITS)('%s', (_, edit) => {
     expect(readdirSync(join(out, '..'))).toEqual([]);
     expect(children()).toEqual([]);
   });
+});
+
+/** Fires the signal in the read that gives the last byte of the file. */
+class LastRead extends BufferSource {
+  constructor(readonly fire: () => void) {
+    super(GUEST);
+  }
+
+  override async read(target: Uint8Array, position: number): Promise<number> {
+    const count = await super.read(target, position);
+    if (count > 0 && position + count === this.size) this.fire();
+    return count;
+  }
+}
+
+test.each([
+  ['convert', (input, out, signal) => convert(input, out, { to: 'kernel', signal })],
+  ['extractRam', (input, out, signal) => extractRam(input, out, { signal })],
+  ['rewrite', (input, out, signal) => rewrite(input, out, { signal })],
+] satisfies [
+  string,
+  (input: BufferSource, out: string, signal: AbortSignal) => Promise<unknown>,
+][])('aborted in the read of the last byte, %s leaves nothing', async (_, verb) => {
+  const out = join(folder(), 'out');
+  const controller = new AbortController();
+  const input = new LastRead(() => controller.abort());
+  expect((await refusal(verb(input, out, controller.signal))).code).toBe('E_ABORTED');
+  expect(readdirSync(join(out, '..'))).toEqual([]);
 });
 
 test('a program that decompresses is gone too', async () => {
