@@ -90,6 +90,12 @@ function spied(): { passed: { from: number; result: PassedBlocks }[] } {
   return { passed };
 }
 
+function requireSame(one: Outcome, other: Outcome): void {
+  expect(one.error).toEqual(other.error);
+  expect(one.result).toEqual(other.result);
+  expect(one.bytes?.equals(other.bytes ?? Buffer.alloc(0))).toBe(other.bytes && true);
+}
+
 /** Converts with the addon, which must have taken blocks, and without: the same comes out. */
 async function same(input: Input, options: ConvertOptions) {
   useAddon(true);
@@ -99,9 +105,7 @@ async function same(input: Input, options: ConvertOptions) {
   useAddon(false);
   const other = await outcome(input, options);
   useAddon(true);
-  expect(one.error).toEqual(other.error);
-  expect(one.result).toEqual(other.result);
-  expect(one.bytes?.equals(other.bytes ?? Buffer.alloc(0))).toBe(other.bytes && true);
+  requireSame(one, other);
   const taken = passed.reduce((sum, { result }) => sum + result.bytes, 0);
   return { ...one, passed, taken };
 }
@@ -401,9 +405,7 @@ describe.runIf(COPIES)('while blocks pass', () => {
       useAddon(false);
       const cut = await outcome(path, options);
       useAddon(true);
-      expect(shorter.error).toEqual(cut.error);
-      expect(shorter.result).toEqual(cut.result);
-      expect(shorter.bytes?.equals(cut.bytes ?? Buffer.alloc(0))).toBe(cut.bytes && true);
+      requireSame(shorter, cut);
     }
   });
 
