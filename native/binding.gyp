@@ -8,6 +8,7 @@
         "src/arguments.cc",
         "src/behind-writer.cc",
         "src/block-passer.cc",
+        "src/bus-guard.cc",
         "src/child.cc",
         "src/copy-range.cc",
         "src/descriptor.cc",
@@ -31,6 +32,10 @@
       ],
       "cflags_cc!": ["-fno-exceptions"],
       "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-fexceptions", "-fvisibility=hidden"],
+      "conditions": [
+        # A handler of a signal stays when the worker that loaded the addon ends.
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete"] }]
+      ],
       "xcode_settings": { "GCC_ENABLE_CPP_EXCEPTIONS": "YES", "CLANG_CXX_LANGUAGE_STANDARD": "c++17" },
       "msvs_settings": { "VCCLCompilerTool": { "ExceptionHandling": 1 } }
     }

@@ -3,69 +3,53 @@
 #if defined(__linux__)
 
 #include <cstdint>
-#include <mutex>
-#include <pthread.h>
 
 #include "file-io.h"
 
-// What walkPages does on its threads: plain system calls, without Node-API.
+// What walkPages does on its thread: plain system calls, without Node-API.
 //
-// Both threads read pieces of the file, whichever comes next; in order, they are passed over by the one
-// that has read what was missing.
+// The file is mapped, a window at a time, so that only the words of its entries are touched. Where it
+// cannot be mapped, or a page of it is gone when its turn comes, it is read instead.
 class PageWalker {
  public:
   // `position` and `end` are below 2^53.
   PageWalker(int fd, int64_t position, int64_t end, int64_t used_length);
-  PageWalker(const PageWalker&) = delete;
-  PageWalker& operator=(const PageWalker&) = delete;
-  ~PageWalker();
 
-  // On this thread and one more; on this alone where there is no other to be had.
   void Walk();
 
   // Where the walk stopped: in front of what is no whole entry of a page.
-  int64_t position() const { return position_; }
-  int64_t pages() const { return pages_; }
-  int64_t zero_pages() const { return zero_pages_; }
+  int64_t position() const { return passed_.position; }
+  int64_t pages() const { return passed_.pages; }
+  int64_t zero_pages() const { return passed_.zero_pages; }
 
  private:
-  // Word and fill byte: no entry is shorter, and none has more in front of a page.
-  static constexpr int64_t kHead = 9;
-
-  enum State { kFree, kTaken, kReady };
-  struct Piece {
-    State state = kFree;
-    int64_t number = 0;
-    int64_t count = 0;
-    bool whole = false;
-    PageMemory bytes;
+  struct Passed {
+    int64_t position;
+    int64_t pages;
+    int64_t zero_pages;
+    // In front of something that is no entry of a page.
+    bool stopped;
   };
-  static constexpr int kPieces = 4;
+  // Bytes of the file, and where the last entry must end.
+  struct Window {
+    const char* bytes;
+    int64_t from;
+    int64_t length;
+    int64_t limit;
+    uint64_t used_length;
+    Passed passed;
+  };
 
-  void TakeTurns();
-  void PassReady();
-  void Pass(const char* bytes, int64_t from, int64_t length);
-  int64_t EntryLength(const char* head, bool* zero) const;
+  bool PassMapped();
+  bool PassRead();
+  static void PassOver(void* window);
 
   const int fd_;
   const int64_t end_;
   const uint64_t used_length_;
-  // Of the first piece.
-  const int64_t base_;
-
-  // For all below; but for the bytes and count of a piece that one of the threads has taken.
-  std::mutex mutex_;
-  Piece pieces_[kPieces];
-  pthread_cond_t changed_ = PTHREAD_COND_INITIALIZER;
-  // The next piece that nobody reads yet, and the next one to be passed over.
-  int64_t unread_ = 0;
-  int64_t turn_ = 0;
-  bool ended_ = false;
-  int64_t position_;
-  int64_t pages_ = 0;
-  int64_t zero_pages_ = 0;
-  // The first bytes of an entry that goes on in the next piece.
-  char head_[kHead] = {};
+  bool mapped_ = true;
+  Passed passed_;
+  PageMemory memory_;
 };
 
 #endif

@@ -6,11 +6,11 @@
 
 // walkPages(fd, position, end, usedLength) → Promise<{ position, pages, zeroPages }>
 //
-// Passes over entries of pages in a section `ram` of a migration stream, on a thread of the pool and,
-// meanwhile, one more. `position` is that of an entry's word; the file is read up to
-// `end`. Passed over are entries of the block before (PAGE or ZERO, with CONTINUE) whose address is
-// below `usedLength`: pages as they are, and pages of zeros. The walk stops in front of the first
-// that is anything else, or not whole, or cannot be read: what it is is for the caller to see.
+// Passes over entries of pages in a section `ram` of a migration stream, on a thread of the pool.
+// `position` is that of an entry's word; the file is looked at up to `end`. Passed over are entries of
+// the block before (PAGE or ZERO, with CONTINUE) whose address is below `usedLength`: pages as they are,
+// and pages of zeros. The walk stops in front of the first that is anything else, or not whole, or whose
+// word cannot be read: what it is is for the caller to see. What stands in pages is not read.
 //
 // All are integers from 0 to 2^53 - 1, and the descriptor stays open until the promise settles: it is
 // never rejected.

@@ -7,6 +7,8 @@ import type { ByteReader } from './reader.js';
 const STEP = 64 * 1024 * 1024;
 /** Word and page: the addon passes over nothing longer. */
 const LARGEST_ENTRY = 8 + 4096;
+/** The part of a read that must be left, and be passed over, for a call to be worth its while. */
+const WORTH = 1 / 4;
 /** The most windows in a row that the addon is not asked about. */
 const MOST_PAUSE = 64;
 
@@ -37,8 +39,8 @@ export class PagePasser {
    */
   async pass(reader: ByteReader, usedLength: number): Promise<PassedPages | undefined> {
     const { size } = reader.source;
-    const window = 2 * reader.piece;
-    if (size === undefined || size - reader.offset < 2 * window) return undefined;
+    const worth = reader.piece * WORTH;
+    if (size === undefined || size - reader.offset < worth) return undefined;
     if (this.#paused < this.#pause) {
       this.#paused++;
       return undefined;
@@ -48,7 +50,7 @@ export class PagePasser {
     if (file === undefined || walk === undefined) return undefined;
     const before = reader.offset;
     const passed = await passInFile(walk, file, reader, usedLength);
-    const worthIt = reader.offset - before >= window;
+    const worthIt = reader.offset - before >= worth;
     this.#pause = worthIt ? 0 : Math.min(MOST_PAUSE, 2 * this.#pause + 1);
     this.#paused = 0;
     return passed;

@@ -31,6 +31,10 @@ export interface ByteReaderOptions extends OperationOptions {
 /** How much is read before other work of the process gets a turn. */
 const YIELD_BYTES = 64 * 1024 * 1024;
 
+/** Bytes of the first read after a seek, and how much longer each one is than the one before. */
+const FIRST_READ = 64 * 1024;
+const GROWTH = 4;
+
 /** Bytes that `ensure` can be asked for at most: the largest block fits twice. */
 export const LARGEST_ENSURE = LEFT_OVER;
 
@@ -58,6 +62,8 @@ export class ByteReader {
   #tap: ((bytes: Uint8Array) => void) | undefined;
   #tapFrom = 0;
   #unyielded = 0;
+  /** Bytes of the next read that is not ahead: whoever seeks may seek again soon. */
+  #next: number;
   readonly #ahead: ReadAhead;
   readonly #signal: AbortSignal | undefined;
   readonly #onProgress: ProgressListener | undefined;
@@ -68,6 +74,7 @@ export class ByteReader {
   ) {
     const start = options.start ?? 0;
     this.piece = options.piece ?? PIECE;
+    this.#next = this.piece;
     this.#ahead = new ReadAhead(source, this.piece);
     this.#slot = Slot.for(source, start, this.piece);
     this.#begin = this.#slot.place(start);
@@ -146,7 +153,9 @@ export class ByteReader {
   /** Reads into what is left of the slot. */
   async #append(position: number): Promise<number> {
     const { bytes, limit } = this.#slot;
-    const reading = this.source.read(bytes.subarray(this.end, limit), position);
+    const end = Math.min(limit, this.end + this.#next);
+    this.#next = Math.min(this.piece, this.#next * GROWTH);
+    const reading = this.source.read(bytes.subarray(this.end, end), position);
     const count = await abortable(reading, this.#signal);
     this.end += count;
     return count;
@@ -254,6 +263,7 @@ export class ByteReader {
       this.end = this.pos;
       this.#begin = this.pos;
       this.#base = position - this.pos;
+      this.#next = Math.min(this.piece, FIRST_READ);
     }
     this.#tapFrom = this.pos;
   }

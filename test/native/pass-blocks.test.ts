@@ -1,6 +1,8 @@
+import { spawn } from 'node:child_process';
 import { closeSync, ftruncateSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { constants } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -238,5 +240,20 @@ describe.runIf(LINUX)('passBlocks', () => {
       await worker.terminate();
     }
     expect(statSync(target).size).toBeLessThanOrEqual(statSync(source).size);
+  });
+
+  test('one thread is enough, where there is no other', async () => {
+    const bytes = blocksOf('short runs', 3 * MIB, 1);
+    const files = [scratchFile('blocks', bytes), scratchFile('passed')];
+    const script = fileURLToPath(new URL('alone.mjs', import.meta.url));
+    const child = spawn(process.execPath, [script, String(loadAddon().path), ...files], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    for await (const piece of child.stdout) output += piece;
+    const { helped, alone, results } = JSON.parse(output);
+    expect({ helped, alone }).toEqual({ helped: 1, alone: 0 });
+    expect(results[0]).toMatchObject({ bytes: bytes.length, errno: 0 });
+    expect(results[1]).toEqual(results[0]);
   });
 });

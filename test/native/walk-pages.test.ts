@@ -109,7 +109,8 @@ describe.runIf(LINUX)('walkPages', () => {
     expect(await walkPages(high.fd, 0, MOST, MOST)).toMatchObject({ pages: 1 });
   });
 
-  // Pieces of 1 MiB that begin where a page of the file does.
+  // Pieces of 512 KiB that begin where a page of the file does, where the file is read; windows of
+  // 16 MiB where it is mapped.
   test('an entry is one wherever the edge of a piece cuts it', async () => {
     const word = [page(0x5000), zero(0x5000), zero(0x5000, 3), page(0x5000, 8), u64(0x10)];
     for (const entry of word) {
@@ -227,18 +228,51 @@ describe.runIf(LINUX)('walkPages', () => {
     }
   });
 
-  test('one thread is enough, where there is no other', async () => {
-    const path = scratchFile('alone', Buffer.alloc(1500 * (8 + PAGE), page(0)));
-    const script = fileURLToPath(new URL('alone.mjs', import.meta.url));
-    const child = spawn(process.execPath, [script, String(loadAddon().path), path], {
+  test('a file that is cut off while most of it is still to come, of several windows', async () => {
+    const most = 12_000;
+    const bytes = Buffer.alloc(most * (8 + PAGE), page(0));
+    const fd = openSync(scratchFile('windows'), 'w+');
+    onTestFinished(() => closeSync(fd));
+    let shorter = 0;
+    for (let turn = 0; turn < 12; turn++) {
+      writeSync(fd, bytes, 0, bytes.length, 0);
+      const walking = walkPages(fd, 0, bytes.length, MOST);
+      const stop = performance.now() + turn / 3;
+      while (performance.now() < stop);
+      ftruncateSync(fd, 777);
+      const { position, pages } = await walking;
+      expect(position).toBe(pages * (8 + PAGE));
+      if (pages < most) shorter++;
+    }
+    expect(shorter).toBeGreaterThan(0);
+  });
+
+  test('what ends inside a page of the file is not whole, though a mapping has zeros there', async () => {
+    const bytes = Buffer.concat([page(0), page(0), page(0)]);
+    for (const cut of [1, 2, 8, 9, 4095, 4096, 4097, 4103]) {
+      const file = await fileOf(bytes.subarray(0, bytes.length - cut));
+      const result = await walkPages(file.fd, 0, bytes.length, MOST);
+      expect(result).toEqual({ position: 2 * (8 + PAGE), pages: 2, zeroPages: 0 });
+    }
+  });
+
+  // The addon handles this signal, for files that are cut off while they are mapped.
+  test.each([
+    ['no other handler', [], 'SIGBUS'],
+    ['one from before', ['before'], 'told 1'],
+    ['one from after', ['after'], 'told 1'],
+    ['one from before that is gone', ['before', 'removed'], 'SIGBUS'],
+  ])('SIGBUS means to a process what it did before: %s', async (_, words, ends) => {
+    const path = scratchFile('bus', Buffer.alloc(500 * (8 + PAGE), page(0)));
+    const script = fileURLToPath(new URL('sigbus.mjs', import.meta.url));
+    const child = spawn(process.execPath, [script, String(loadAddon().path), path, ...words], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
+    const ended = new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)));
     let output = '';
     for await (const piece of child.stdout) output += piece;
-    expect(JSON.parse(output)).toEqual({
-      helped: 1,
-      alone: 0,
-      results: Array(2).fill({ position: 1500 * (8 + PAGE), pages: 1500, zeroPages: 0 }),
-    });
+    // Half of the pages are left of a file that is cut off.
+    expect(output).toBe(`500 250${ends === 'SIGBUS' ? '' : ` ${ends}`}`);
+    expect(await ended).toBe(ends === 'SIGBUS' ? 'SIGBUS' : null);
   });
 });
