@@ -22,7 +22,7 @@ export function installed(program: string, what: string): boolean {
 }
 
 /** The QEMU arguments of a fixture; what is in its memory comes with it, so no kernel is needed. */
-function argumentsOf({ file, commandLine }: Fixture): string[] {
+export function fixtureArguments({ file, commandLine }: Fixture): string[] {
   if (!Array.isArray(commandLine)) throw new Error(`${file} has no command line`);
   const args: string[] = commandLine.slice(1);
   for (const name of NEEDS_GUEST_FILES) {
@@ -51,7 +51,7 @@ export async function refusal(
   path: string,
 ): Promise<string | undefined> {
   const folder = mkdtempSync(join(tmpdir(), 'spapr-htab-oracle-'));
-  const args = argumentsOf(fixture);
+  const args = fixtureArguments(fixture);
   const at = args.indexOf('-machine') + 1;
   const old = /^pseries-2\./.test(machine) && !args[at]?.includes('cap-htm');
   args[at] = (args[at] ?? '').replace(/^pseries-[\d.]+/, machine) + (old ? ',cap-htm=off' : '');
@@ -102,7 +102,7 @@ export class LoadedGuest implements AsyncDisposable {
    */
   static incoming(fixture: Fixture): Promise<LoadedGuest | undefined> {
     return LoadedGuest.load({
-      args: argumentsOf(fixture),
+      args: fixtureArguments(fixture),
       uri: `exec:gzip -dc '${fileURLToPath(fixtureUrl(fixture.file))}'`,
       capabilities: capabilitiesOf(fixture),
     });
@@ -132,7 +132,7 @@ export class LoadedGuest implements AsyncDisposable {
 
   /** Loads a snapshot of an image, a copy of which becomes the disk. */
   static async snapshot(fixture: Fixture, name: string): Promise<LoadedGuest> {
-    const guest = await LoadedGuest.#start([...argumentsOf(fixture), '-loadvm', name], {
+    const guest = await LoadedGuest.#start([...fixtureArguments(fixture), '-loadvm', name], {
       capabilities: capabilitiesOf(fixture),
       disk: fixture,
     });
