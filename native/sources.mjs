@@ -9,7 +9,9 @@ export const native = fileURLToPath(new URL('.', import.meta.url));
 /** Copies what node-gyp builds from; `edit` may add to the targets. */
 export function copySources(folder, edit = (targets) => targets) {
   cpSync(join(native, 'src'), join(folder, 'src'), { recursive: true });
-  const { targets } = JSON.parse(readFileSync(join(native, 'binding.gyp'), 'utf8'));
+  // JSON but for its comments.
+  const text = readFileSync(join(native, 'binding.gyp'), 'utf8').replace(/^\s*#.*$/gm, '');
+  const { targets } = JSON.parse(text);
   writeFileSync(join(folder, 'binding.gyp'), JSON.stringify({ targets: edit(targets) }));
 }
 
