@@ -13,10 +13,11 @@ import { dirname, resolve } from 'node:path';
 import { IoError, ioError, throwIfAborted, UsageError } from '../errors.js';
 import { checkRange, copyRange } from './copy.js';
 import { LentHandle } from './lend.js';
+import { readHandle } from './read-handle.js';
 import type { OperationOptions } from './reader.js';
 import type { ByteSource } from './source.js';
 import { removeStale, temporaryName } from './temporary.js';
-import { MAX_TRANSFER, writeFully } from './write.js';
+import { writeFully } from './write.js';
 import { WriteBehind } from './write-behind.js';
 
 /** A file that can be read and written anywhere; unwritten ranges read as nothing or zeros. */
@@ -200,8 +201,7 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
   async read(target: Uint8Array, position: number): Promise<number> {
     await this.#flush();
     try {
-      const length = Math.min(MAX_TRANSFER, target.length);
-      return (await this.#file.handle.read(target, 0, length, position)).bytesRead;
+      return await readHandle(this.#file.handle, target, position);
     } catch (error) {
       throw ioError(error, 'read back', this.path);
     }
@@ -240,10 +240,15 @@ export class AtomicFile implements RandomAccessFile, AsyncDisposable {
       if (this.force) await rename(this.temporary, this.path);
       else await this.#moveWithoutReplacing();
       this.#state = 'committed';
-      await syncFolder(dirname(this.path));
     } catch (error) {
       await this.discard();
       throw ioError(error, 'complete', this.path);
+    }
+    try {
+      await syncFolder(dirname(this.path));
+    } catch (error) {
+      const what = `the folder of ${this.path} (the file is complete; a power cut may still undo that)`;
+      throw ioError(error, 'sync', what);
     }
   }
 
@@ -337,6 +342,6 @@ async function syncFolder(path: string): Promise<void> {
     )
       throw error;
   } finally {
-    await folder?.close();
+    await folder?.close().catch(() => undefined);
   }
 }

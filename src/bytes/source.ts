@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { ioError, UsageError } from '../errors.js';
 import { openFifo } from './fifo.js';
 import { LentHandle } from './lend.js';
-import { MAX_TRANSFER } from './write.js';
+import { readHandle } from './read-handle.js';
 
 /**
  * Where bytes come from, apart from what they mean.
@@ -81,15 +81,15 @@ export class FileSource implements ByteSource {
 
   async read(target: Uint8Array, position: number): Promise<number> {
     try {
-      const length = Math.min(MAX_TRANSFER, target.length);
-      return (await this.handle.read(target, 0, length, position)).bytesRead;
+      return await readHandle(this.handle, target, position);
     } catch (error) {
       throw ioError(error, 'read', this.name);
     }
   }
 
-  close(): Promise<void> {
-    return this.#lent.close();
+  /** Never fails: what was read is read. */
+  async close(): Promise<void> {
+    await this.#lent.close().catch(() => undefined);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -252,7 +252,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     if (stat.isDirectory()) throw Object.assign(new Error('is a directory'), { code: 'EISDIR' });
     return new IterableSource(handle.createReadStream({ highWaterMark: 1024 * 1024 }), path);
   } catch (error) {
-    await handle?.close();
+    await handle?.close().catch(() => undefined);
     throw ioError(error, 'open', path);
   }
 }
@@ -261,7 +261,7 @@ export async function openFile(path: string): Promise<ByteSource> {
 async function deviceSize(handle: FileHandle): Promise<number> {
   const probe = new Uint8Array(1);
   const readable = async (position: number): Promise<boolean> =>
-    (await handle.read(probe, 0, 1, position)).bytesRead === 1;
+    (await readHandle(handle, probe, position)) === 1;
   let low = 0;
   let high = 512;
   while (high < 2 ** 52 && (await readable(high - 1))) {

@@ -39,7 +39,7 @@ export async function spool(source: ByteSource, options: SpoolOptions = {}): Pro
     await source.close();
     return new FileSource(source.name, handle, size);
   } catch (error) {
-    await handle?.close();
+    await handle?.close().catch(() => undefined);
     await source.close();
     throw error;
   }
@@ -53,7 +53,7 @@ async function temporaryFile(): Promise<FileHandle> {
     await unlink(path);
     return handle;
   } catch (error) {
-    await handle?.close();
+    await handle?.close().catch(() => undefined);
     throw ioError(error, 'create the temporary file', path);
   }
 }
