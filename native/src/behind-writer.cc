@@ -2,16 +2,27 @@
 
 #if defined(__linux__)
 
+#include <algorithm>
+#include <cstring>
+
+namespace {
+
+bool IsZero(const char* bytes, int64_t length) {
+  return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+}  // namespace
+
 BehindWriter::~BehindWriter() {
   Finish();
   pthread_cond_destroy(&filled_);
   pthread_cond_destroy(&emptied_);
 }
 
-bool BehindWriter::Begin() {
+bool BehindWriter::Begin(int64_t length) {
   memory_ = NewPageMemory(kPieces * kPiece);
   if (memory_ == nullptr) return false;
-  thread_.Start<BehindWriter, &BehindWriter::Run>(this);
+  if (length > 2 * kPiece) thread_.Start<BehindWriter, &BehindWriter::Run>(this);
   return true;
 }
 
@@ -28,7 +39,14 @@ char* BehindWriter::Next() {
 }
 
 void BehindWriter::Write(int64_t from, int64_t length, int64_t offset) {
-  const Piece piece = {from, length, offset};
+  Give({from, length, offset, 0});
+}
+
+void BehindWriter::WriteSparse(int64_t from, int64_t length, int64_t offset, int64_t block) {
+  Give({from, length, offset, block});
+}
+
+void BehindWriter::Give(const Piece& piece) {
   if (!thread_.running()) {
     if (error_ == 0) error_ = WriteOut(At(given_), piece);
     return;
@@ -75,7 +93,19 @@ void BehindWriter::Run() {
 }
 
 int BehindWriter::WriteOut(const char* memory, const Piece& piece) const {
-  return WriteFully(fd_, memory + piece.from, piece.length, piece.offset);
+  const char* const bytes = memory + piece.from;
+  int64_t from = 0;
+  for (int64_t at = 0; piece.block > 0 && at < piece.length;) {
+    const int64_t next =
+        std::min(piece.length, at + piece.block - (piece.offset + at) % piece.block);
+    if (IsZero(bytes + at, next - at)) {
+      const int error = WriteFully(fd_, bytes + from, at - from, piece.offset + from);
+      if (error != 0) return error;
+      from = next;
+    }
+    at = next;
+  }
+  return WriteFully(fd_, bytes + from, piece.length - from, piece.offset + from);
 }
 
 #endif

@@ -13,7 +13,7 @@
 // the number of pieces. Where no thread can be started, each piece is written when it is handed over.
 class BehindWriter {
  public:
-  static constexpr int64_t kPiece = 1024 * 1024;
+  static constexpr int64_t kPiece = 256 * 1024;
 
   explicit BehindWriter(int fd) : fd_(fd) {}
   BehindWriter(const BehindWriter&) = delete;
@@ -21,12 +21,15 @@ class BehindWriter {
   // Waits for what was handed over.
   ~BehindWriter();
 
-  // False when there is no memory for the pieces.
-  bool Begin();
+  // For about so many bytes: a thread is started where they are several pieces. False when there is no
+  // memory for the pieces.
+  bool Begin(int64_t length);
   // Memory of kPiece bytes that begins a page; nullptr after an error.
   char* Next();
   // Hands over what `Next` gave last: `length` bytes from `from` on go to that offset of the file.
   void Write(int64_t from, int64_t length, int64_t offset);
+  // The same, to where nothing was written before: blocks of the file that are zeros are left out.
+  void WriteSparse(int64_t from, int64_t length, int64_t offset, int64_t block);
   // Waits until all is written. The errno of the first write that failed, or 0.
   int Finish();
 
@@ -39,8 +42,11 @@ class BehindWriter {
     int64_t from;
     int64_t length;
     int64_t offset;
+    // 0 where all of it is written.
+    int64_t block;
   };
 
+  void Give(const Piece& piece);
   void Run();
   int WriteOut(const char* memory, const Piece& piece) const;
   char* At(unsigned piece) const { return memory_.get() + piece % kPieces * kPiece; }

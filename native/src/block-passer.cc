@@ -31,7 +31,7 @@ void BlockPasser::Run() {
   const int unfit = CheckPositioned(range_.out);
   if (unfit != 0) return Fail(unfit, false);
   BehindWriter writer(range_.out);
-  if (!writer.Begin()) return Fail(ENOMEM, true);
+  if (!writer.Begin(range_.length)) return Fail(ENOMEM, true);
   const int64_t end = range_.in_offset + range_.length;
   for (int64_t position = range_.in_offset; position < end && !stopped_;) {
     char* const piece = writer.Next();

@@ -4,29 +4,22 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <new>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "behind-writer.h"
 #include "file-io.h"
 #include "file-state.h"
 
 namespace {
 
-// Small enough to stay in the cache of a core between reading and writing.
-constexpr int64_t kBuffer = 256 * 1024;
 // Zeros that are read stay a hole in such pieces.
 constexpr int64_t kBlock = 64 * 1024;
-
-bool IsZero(const char* bytes, int64_t length) {
-  return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
 
 // Whether the kernel copies page by page there. Where the ranges begin at different places of a page,
 // each page is made of two, and reading and writing large pieces costs less. File systems of a
@@ -160,39 +153,32 @@ bool RangeCopier::CopyInKernel(int64_t end) {
   return true;
 }
 
+// Writing is the longer part, and goes on behind.
 bool RangeCopier::ReadAndWrite(int64_t end) {
-  if (buffer_ == nullptr) buffer_.reset(new (std::nothrow) char[kBuffer]);
-  if (buffer_ == nullptr) return Fail(ENOMEM, true);
-  while (done_ < end) {
-    // Pieces end where blocks of the output do.
-    const int64_t room = kBuffer - (out_offset_ + done_) % kBuffer;
-    const ssize_t count = pread(in_, buffer_.get(), std::min(room, end - done_), in_offset_ + done_);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return Fail(errno, true);
-    if (count == 0) return false;
-    if (!WriteSparse(buffer_.get(), count)) return false;
+  BehindWriter writer(out_);
+  if (!writer.Begin(end - done_)) return Fail(ENOMEM, true);
+  const int64_t begin = done_;
+  int failed = 0;
+  while (done_ < end && failed == 0) {
+    char* const piece = writer.Next();
+    if (piece == nullptr) break;
+    const int64_t offset = out_offset_ + done_;
+    // Where they lie in a page of the output, and pieces end where blocks of it do.
+    const int64_t skew = offset % kBlock;
+    const int64_t wanted = std::min(BehindWriter::kPiece - skew, end - done_);
+    const int64_t count = ReadFully(in_, piece + skew, wanted, in_offset_ + done_, &failed);
+    writer.WriteSparse(skew, count, offset, kBlock);
     done_ += count;
+    if (count < wanted) break;
   }
-  return true;
-}
-
-bool RangeCopier::WriteSparse(const char* bytes, int64_t length) {
-  const int64_t offset = out_offset_ + done_;
-  int64_t from = 0;
-  for (int64_t at = 0; at < length;) {
-    const int64_t next = std::min(length, at + kBlock - (offset + at) % kBlock);
-    if (IsZero(bytes + at, next - at)) {
-      if (!Write(bytes + from, at - from, offset + from)) return false;
-      from = next;
-    }
-    at = next;
+  const int error = writer.Finish();
+  if (error != 0) {
+    // Some of it may be there.
+    done_ = begin;
+    return Fail(error, false);
   }
-  return Write(bytes + from, length - from, offset + from);
-}
-
-bool RangeCopier::Write(const char* bytes, int64_t length, int64_t offset) {
-  const int error = WriteFully(out_, bytes, length, offset);
-  return error == 0 || Fail(error, false);
+  if (failed != 0) return Fail(failed, true);
+  return done_ == end;
 }
 
 bool RangeCopier::Fail(int error, bool reading) {

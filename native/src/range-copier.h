@@ -3,7 +3,6 @@
 #if defined(__linux__)
 
 #include <cstdint>
-#include <memory>
 
 // What copyRange does on its thread: plain system calls, without Node-API.
 class RangeCopier {
@@ -24,8 +23,6 @@ class RangeCopier {
   bool CopyData(int64_t end);
   bool CopyInKernel(int64_t end);
   bool ReadAndWrite(int64_t end);
-  bool WriteSparse(const char* bytes, int64_t length);
-  bool Write(const char* bytes, int64_t length, int64_t offset);
   bool Available(int64_t* available);
   bool Fail(int error, bool reading);
 
@@ -42,7 +39,6 @@ class RangeCopier {
   // Whether the input is a regular file, which has a size and may have holes.
   bool regular_ = false;
   bool in_kernel_ = false;
-  std::unique_ptr<char[]> buffer_;
 };
 
 #endif
