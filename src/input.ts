@@ -125,7 +125,7 @@ function recognise(
 function tellByteOrder(head: Head, options: OpenOptions): ByteOrder {
   // No block, no byte order.
   if (head.whole && head.bytes.every((byte) => byte === 0)) return 'little';
-  const verdict = sniffByteOrder(head.bytes, head.whole, options.order);
+  const verdict = head.sniff(options.order);
   if (verdict.byteOrder === 'ambiguous') {
     throw new UsageError(
       'E_AMBIGUOUS',

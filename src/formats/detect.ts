@@ -17,10 +17,25 @@ const HEAD_BYTES = 1024 * 1024;
 /** How much where that cannot tell the byte order of HTAB blocks: a few of the longest. */
 const LONG_HEAD_BYTES = RETAINED_HEAD;
 
-export interface Head {
-  readonly bytes: Buffer;
-  /** Whether that is the whole file. */
-  readonly whole: boolean;
+/** The beginning of a file. */
+export class Head {
+  readonly #verdicts = new Map<number | undefined, ByteOrderVerdict>();
+
+  constructor(
+    readonly bytes: Buffer,
+    /** Whether that is the whole file. */
+    readonly whole: boolean,
+  ) {}
+
+  /** What it is as HTAB blocks of a table of that order, where it is known. */
+  sniff(order: number | undefined): ByteOrderVerdict {
+    let verdict = this.#verdicts.get(order);
+    if (verdict === undefined) {
+      verdict = sniffByteOrder(this.bytes, this.whole, order);
+      this.#verdicts.set(order, verdict);
+    }
+    return verdict;
+  }
 }
 
 /**
@@ -52,10 +67,10 @@ async function readOn(
   while (length < buffer.length) {
     const reading = source.read(buffer.subarray(length), start + length);
     const count = await abortable(reading, signal);
-    if (count === 0) return { bytes: buffer.subarray(0, length), whole: true };
+    if (count === 0) return new Head(buffer.subarray(0, length), true);
     length += count;
   }
-  return { bytes: buffer, whole: source.size === start + length };
+  return new Head(buffer, source.size === start + length);
 }
 
 /**
@@ -64,7 +79,7 @@ async function readOn(
  * @throws FormatError `E_TRUNCATED` for an empty file, `E_MAGIC` for one that is nothing known
  */
 export function detectFormat(head: Head, size: number | undefined, order?: number): InputFormat {
-  const { bytes, whole } = head;
+  const { bytes } = head;
   if (bytes.length === 0) {
     // A guest whose table was empty gives no block; its order says that it had one.
     if (order !== undefined) return 'kernel';
@@ -75,7 +90,7 @@ export function detectFormat(head: Head, size: number | undefined, order?: numbe
   if (bytes.toString('latin1', 0, 4) === 'QEVM') return 'snapshot';
   if (looksLikeArchive(bytes)) return 'archive';
   if (looksLikeSection(bytes)) return 'section';
-  const verdict = sniffByteOrder(bytes, whole, order);
+  const verdict = head.sniff(order);
   const fits = size !== undefined && orderOfSlots(size / HPTE_BYTES) !== undefined;
   const image = fits && looksLikeImage(bytes);
   // The zeros of an image read as marks, and an entry behind them as a block: then only a first

@@ -120,11 +120,8 @@ function readAs(
     if (index + nValid + nInvalid > slots) return done('a block reaches beyond the table');
     const end = entries + nValid * HPTE_BYTES;
     if (whole && end > bytes.length) return done('the entries of a block are cut off');
-    for (
-      let entry = entries;
-      entry + HPTE_BYTES <= Math.min(end, bytes.length);
-      entry += HPTE_BYTES
-    ) {
+    const lastEntry = Math.min(end, bytes.length) - HPTE_BYTES;
+    for (let entry = entries; entry <= lastEntry; entry += HPTE_BYTES) {
       if (!((bytes[entry + FLAGS_BYTE] ?? 0) & FLAG_VALID)) return done('an entry is not valid');
     }
     coverage.add(index, nValid, nInvalid);
