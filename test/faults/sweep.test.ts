@@ -92,22 +92,26 @@ describe.runIf(LINUX)('one operation of each name with each kind of fault', () =
     }
   });
 
-  test.each(KINDS.map(({ name }) => name))('%s', async (kind) => {
-    const next = random(kind.length);
-    const all = stages.flatMap(({ stage, points }) =>
-      points.filter((point) => point.kind === kind).map((point) => ({ stage, point })),
-    );
-    const names = [...new Set(all.map(({ point }) => point.operation.name))];
-    let hits = 0;
-    for (const name of names) {
-      const those = all.filter(({ point }) => point.operation.name === name);
-      const one = those[Math.floor(next() * those.length)];
-      if (one === undefined) throw new Error('unreachable');
-      const { stage, point } = one;
-      const { run, wrong } = await stage.try(point.fault);
-      expect(wrong, `${stage.scene.name}, ${name}, ${point.fault.at}`).toEqual([]);
-      if (run.operations.some(({ hit }) => hit)) hits++;
-    }
-    expect(hits).toBeGreaterThan(0.7 * names.length);
-  }, 300_000);
+  test.each(KINDS.map(({ name }) => name))(
+    '%s',
+    async (kind) => {
+      const next = random(kind.length);
+      const all = stages.flatMap(({ stage, points }) =>
+        points.filter((point) => point.kind === kind).map((point) => ({ stage, point })),
+      );
+      const names = [...new Set(all.map(({ point }) => point.operation.name))];
+      let hits = 0;
+      for (const name of names) {
+        const those = all.filter(({ point }) => point.operation.name === name);
+        const one = those[Math.floor(next() * those.length)];
+        if (one === undefined) throw new Error('unreachable');
+        const { stage, point } = one;
+        const { run, wrong } = await stage.try(point.fault);
+        expect(wrong, `${stage.scene.name}, ${name}, ${point.fault.at}`).toEqual([]);
+        if (run.operations.some(({ hit }) => hit)) hits++;
+      }
+      expect(hits).toBeGreaterThan(0.7 * names.length);
+    },
+    300_000,
+  );
 });
