@@ -27,7 +27,10 @@ module.exports = {
       name: `${folder}-imports-only-below`,
       severity: 'error',
       from: { path: `^src/${folder}/` },
-      to: { path: '^src/', pathNot: `^src/(errors\\.ts|(${[folder, ...below].join('|')})/)` },
+      to: {
+        path: '^src/',
+        pathNot: `^src/((errors|limits|printable)\\.ts|(${[folder, ...below].join('|')})/)`,
+      },
     })),
     {
       name: 'cli-uses-the-public-face',

@@ -33,8 +33,6 @@ export interface CaptureOptions extends OperationOptions, Pick<EncodeOptions, 'm
   readonly partial?: boolean | undefined;
   /** Bytes that a read asks for; see PassOptions. */
   readonly bufferBytes?: number | undefined;
-  /** Largest temporary copy, in bytes; see {@link capture}. Default 64 GiB. */
-  readonly spoolLimit?: number | undefined;
   /** Replace an output file that exists. Default false. */
   readonly force?: boolean | undefined;
 }
@@ -57,8 +55,8 @@ export interface CaptureResult {
  * Reads an HTAB fd into an HPT file. The fd stays open.
  *
  * A table's order is known when a first pass is over; formats that say it at the beginning
- * (`section`, `image`, `archive`) are written from a temporary copy of the blocks then, unless
- * `order` is given.
+ * (`section`, `image`, `archive`) are written from a temporary copy of the blocks then, of at most
+ * `spoolBytes`, unless `order` is given.
  * When it fails or is aborted, what it had read is gone, and the fd with it: take a fresh one.
  * @throws UnsupportedError `E_NO_HPT` when the fd gives nothing; UsageError `E_PASS`, `E_EXISTS`,
  *   `E_ORDER`, `E_ORDER_REQUIRED`; IoError; AbortedError
@@ -108,14 +106,14 @@ async function withItems<T>(
   use: (items: HtabItems) => Promise<T>,
 ): Promise<T> {
   if (to === 'kernel' || options.order !== undefined) return use(reading.items());
-  const { signal, spoolLimit: limit } = options;
+  const { signal, limits } = options;
   const byteOrder = 'little';
   // The same parts come back: a block of nothing ends each.
   const blocks = encodeKernel(reading.items(), { byteOrder, markParts: true });
-  const copy = await spool(new IterableSource(blocks, 'the HTAB fd'), { signal, limit });
+  const copy = await spool(new IterableSource(blocks, 'the HTAB fd'), { signal, limits });
   try {
     if (reading.order === undefined) throw orderRequired();
-    const reader = new ByteReader(copy, { signal });
+    const reader = new ByteReader(copy, { signal, limits });
     return await use(decodeKernel(reader, { byteOrder, order: reading.order }));
   } finally {
     await copy.close();

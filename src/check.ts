@@ -3,7 +3,6 @@ import type { VmstateDump } from './compat/dump.js';
 import { readVmstateDump } from './compat/read.js';
 import { type CheckReport, checkStream } from './compat/report.js';
 import { openContainer } from './container/open.js';
-import type { DeviceLimits } from './devices/describe.js';
 import { SECTION_NAME } from './htab/section.js';
 import {
   containerOptions,
@@ -15,9 +14,7 @@ import {
 import type { PayloadWalker } from './qevm/elements.js';
 import { htabWalker } from './snapshot/htab.js';
 
-export interface CheckOptions extends OpenOptions {
-  readonly limits?: DeviceLimits | undefined;
-}
+export type CheckOptions = OpenOptions;
 
 /** What a target would make of a snapshot: see {@link CheckReport}. */
 export interface SnapshotCheck extends CheckReport {
@@ -29,7 +26,7 @@ export interface SnapshotCheck extends CheckReport {
  * descriptions that this program prints of itself. Nothing is loaded anywhere.
  *
  * Descriptions stand at the end of a stream: one that is compressed or comes through a pipe is
- * copied to a temporary file first (`spoolLimit`).
+ * copied to a temporary file first (`spoolBytes`).
  *
  * @param vmstate what `qemu-system-ppc64 -M NAME -dump-vmstate FILE` wrote: its path, or the dump
  * @throws what {@link openContainer}, {@link checkStream} and {@link readVmstateDump} throw
@@ -43,7 +40,8 @@ export async function checkSnapshot(
   const outer = typeof input === 'string' ? await openFile(input) : input;
   let dump: VmstateDump;
   try {
-    dump = typeof vmstate === 'string' ? await readVmstateDump(vmstate, signal) : vmstate;
+    dump =
+      typeof vmstate === 'string' ? await readVmstateDump(vmstate, { signal, limits }) : vmstate;
   } catch (error) {
     await outer.close();
     throw error;

@@ -91,6 +91,7 @@ function transformed(
     return canonical(items, to === 'kernel' ? 'kernel' : 'qemu', {
       order: options.order,
       boltedOnly: options.boltedOnly,
+      limits: options.limits,
     });
   }
   return options.boltedOnly ? boltedOnly(items) : items;

@@ -1,13 +1,12 @@
 import { type ByteSource, openFile } from './bytes/source.js';
 import { openContainer } from './container/open.js';
-import { type DeviceLimits, type DeviceReport, describeDevices } from './devices/describe.js';
+import { type DeviceReport, describeDevices } from './devices/describe.js';
 import { SECTION_NAME } from './htab/section.js';
 import { containerOptions, type OpenOptions, seekable } from './input.js';
 import type { PayloadWalker, StreamWarning } from './qevm/elements.js';
 import { htabWalker } from './snapshot/htab.js';
 
 export interface InspectDevicesOptions extends OpenOptions {
-  readonly limits?: DeviceLimits | undefined;
   /** Told what the walk warns of. Default: nobody. */
   readonly onWarning?: ((warning: StreamWarning) => void) | undefined;
 }
@@ -15,7 +14,7 @@ export interface InspectDevicesOptions extends OpenOptions {
 /**
  * The device state of a snapshot in any container, section by section. The descriptions stand at
  * the end of a stream: one that is compressed or comes through a pipe is copied to a temporary file
- * first (`spoolLimit`).
+ * first (`spoolBytes`).
  * @throws what {@link openContainer} and {@link describeDevices} throw
  */
 export async function* inspectDevices(

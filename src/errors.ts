@@ -5,6 +5,8 @@
  * each described in docs/errors.md. Wrong *data* is never a bare `Error`.
  */
 
+import { printable } from './printable.js';
+
 /** Stable error codes. docs/errors.md has a heading for each. */
 export const ERROR_CODES = [
   'E_ABORTED',
@@ -110,12 +112,13 @@ export abstract class SpaprHtabError extends Error {
   }
 }
 
+/** Names that a file gives are in it, and it may go to a terminal by any way. */
 function compose(message: string, d: ErrorDetails): string {
   let text = d.path === undefined ? message : `${d.path}: ${message}`;
   if (d.expected !== undefined) text += `; expected ${d.expected}`;
   if (d.actual !== undefined) text += `${d.expected === undefined ? ';' : ','} got ${d.actual}`;
   if (d.offset !== undefined) text += ` (at byte ${d.offset})`;
-  return text;
+  return printable(text);
 }
 
 /** The machine failed: a file could not be read, written, created or renamed. */
@@ -138,9 +141,31 @@ export class UsageError extends SpaprHtabError {
   override readonly name = 'UsageError';
 }
 
+/** Which limit was exceeded. */
+export interface LimitDetails extends ErrorDetails {
+  /** Its name in `limits`; undefined for a number that nothing can raise. */
+  readonly limit?: string | undefined;
+  /** Its value. */
+  readonly value?: number | undefined;
+}
+
 /** The input exceeds a limit that protects the host process. */
 export class LimitError extends SpaprHtabError {
   override readonly name = 'LimitError';
+  /** Name of the limit, as `limits` and `--limit` have it; undefined where nothing can raise it. */
+  readonly limit: string | undefined;
+  /** The value that it had. */
+  readonly value: number | undefined;
+
+  constructor(code: ErrorCode, message: string, details: LimitDetails = {}, self?: LimitError) {
+    super(code, message, details);
+    this.limit = details.limit ?? self?.limit;
+    this.value = details.value ?? self?.value;
+  }
+
+  override toJSON(): Record<string, unknown> {
+    return { ...super.toJSON(), limit: this.limit, value: this.value };
+  }
 }
 
 /** The caller's AbortSignal fired. `cause` is the signal's reason. */

@@ -34,7 +34,6 @@ export { type CheckOptions, checkSnapshot, type SnapshotCheck } from './check.js
 export type { ConfigurationCheck } from './compat/configuration.js';
 export {
   type DeviceClass,
-  MAX_VMSTATE_BYTES,
   parseVmstateDump,
   type TargetField,
   type TargetState,
@@ -59,10 +58,9 @@ export {
   openContainer,
 } from './container/open.js';
 export { type ConvertOptions, type ConvertOutput, type ConvertResult, convert } from './convert.js';
-export { type DecodeDeviceOptions, decodeDevice, MAX_DEVICE_NODES } from './devices/decode.js';
+export { type DecodeDeviceOptions, decodeDevice } from './devices/decode.js';
 export {
   type DescribeDevicesOptions,
-  type DeviceLimits,
   type DeviceReport,
   describeDevices,
 } from './devices/describe.js';
@@ -93,6 +91,7 @@ export {
   type ErrorDetails,
   FormatError,
   IoError,
+  type LimitDetails,
   LimitError,
   SpaprHtabError,
   UnsupportedError,
@@ -178,6 +177,7 @@ export {
 } from './htab/verify.js';
 export { type HptInput, type InputWarning, type OpenOptions, openHpt } from './input.js';
 export { type FileInfo, inspect } from './inspect.js';
+export { DEFAULT_LIMITS, type LimitName, type LimitOptions, type Limits } from './limits.js';
 export { MemoryFile } from './memory/memory-file.js';
 export {
   DEFAULT_RAM_BLOCK,

@@ -17,11 +17,12 @@ import { Coverage } from './htab/coverage.js';
 import { decodeImage, orderOfImage } from './htab/image.js';
 import type { HtabItem } from './htab/items.js';
 import { decodeKernel } from './htab/kernel.js';
-import { isOrder, noSuchOrder } from './htab/order.js';
+import { checkOrder, isOrder, noSuchOrder } from './htab/order.js';
 import type { BlockPass } from './htab/scan.js';
 import { decodeSection } from './htab/section.js';
 import { sniffByteOrder } from './htab/sniff.js';
 import { HashPageTable } from './htab/table.js';
+import { limitsOf } from './limits.js';
 import { LITTLE_ENDIAN, readSnapshotHtab } from './snapshot/htab.js';
 
 export interface OpenOptions extends OperationOptions {
@@ -38,11 +39,6 @@ export interface OpenOptions extends OperationOptions {
   readonly snapshot?: string | undefined;
   /** Where the data begins in a larger file, in bytes. Default 0. */
   readonly offset?: number | undefined;
-  /**
-   * A qcow2 image that comes through a pipe is copied to a temporary file first, of at most so many
-   * bytes. Default 64 GiB; 0 refuses.
-   */
-  readonly spoolLimit?: number | undefined;
   /** Whether `layers` carry the XML and the cookie of a libvirt image. Default false. */
   readonly xml?: boolean | undefined;
 }
@@ -71,18 +67,13 @@ export async function openHpt(
 
 /** What of the options concerns the containers. */
 export function containerOptions(options: OpenOptions): ContainerOptions {
-  const { snapshot, offset, signal, spoolLimit, onProgress, xml } = options;
-  const spool = spoolLimit === 0 ? undefined : { limit: spoolLimit, signal, onProgress };
-  return { snapshot, offset, signal, spool, xml };
+  const { snapshot, offset, signal, limits, onProgress, xml } = options;
+  return { snapshot, offset, signal, limits, onProgress, xml };
 }
 
-/** A source that can be read anywhere: the same, or a temporary copy of at most `spoolLimit`. */
-export async function seekable(
-  source: ByteSource,
-  { signal, spoolLimit, onProgress }: Pick<OpenOptions, 'signal' | 'spoolLimit' | 'onProgress'>,
-): Promise<ByteSource> {
-  const { spool: allowed } = containerOptions({ signal, spoolLimit, onProgress });
-  if (source.seekable || allowed !== undefined) return spool(source, allowed);
+/** A source that can be read anywhere: the same, or a temporary copy of at most `spoolBytes`. */
+export async function seekable(source: ByteSource, options: OperationOptions): Promise<ByteSource> {
+  if (source.seekable || limitsOf(options.limits).spoolBytes > 0) return spool(source, options);
   await source.close();
   throw new UsageError(
     'E_NOT_SEEKABLE',
@@ -226,7 +217,8 @@ export class HptInput implements AsyncDisposable {
 
   /** The table that results. Memory grows with its entries. */
   async table(): Promise<HashPageTable> {
-    return HashPageTable.from(this.items({ order: true }), this.#options.order);
+    const { order, limits } = this.#options;
+    return HashPageTable.from(this.items({ order: true }), order, limits);
   }
 
   /** The HPT in another format, as bytes. Use each piece before the next. */
@@ -235,12 +227,12 @@ export class HptInput implements AsyncDisposable {
   }
 
   #reader(): ByteReader {
-    const { signal, onProgress } = this.#options;
-    return new ByteReader(this.source, { start: this.start, signal, onProgress });
+    const { signal, onProgress, limits } = this.#options;
+    return new ByteReader(this.source, { start: this.start, signal, onProgress, limits });
   }
 
   async *#decode(pass: BlockPass | undefined): AsyncGenerator<HtabItem> {
-    const { signal, onProgress } = this.#options;
+    const { signal, onProgress, limits } = this.#options;
     switch (this.format) {
       case 'snapshot':
         yield* readSnapshotHtab(this.source, {
@@ -248,6 +240,7 @@ export class HptInput implements AsyncDisposable {
           start: this.start,
           signal,
           onProgress,
+          limits,
           onConfiguration: ({ machine }) => {
             this.#machine = machine;
           },
@@ -283,6 +276,7 @@ export class HptInput implements AsyncDisposable {
     if (order === undefined) {
       throw new UsageError('E_ORDER_REQUIRED', 'an image from a pipe needs its order (--order N)');
     }
+    checkOrder(order, this.start, limitsOf(this.#options.limits), 'image');
     let notValid = 0;
     yield* decodeImage(this.#reader(), order, () => notValid++);
     if (notValid > 0) {

@@ -54,11 +54,12 @@ export async function inspect(
   await using hpt = await openInside(opened, options);
   const facts = { ...file, format: hpt.format, byteOrder: hpt.byteOrder, refusal };
   if (hpt.format === 'snapshot') {
-    const { signal, onProgress } = options;
-    const stream = await describeStream(hpt.source, { start: hpt.start, signal, onProgress });
+    const { signal, onProgress, limits } = options;
+    const walk = { start: hpt.start, signal, onProgress, limits };
+    const stream = await describeStream(hpt.source, walk);
     return { ...facts, hpt: stream.hpt, stream, warnings: [...hpt.warnings, ...stream.warnings] };
   }
-  const census = new Census();
+  const census = new Census(options.limits);
   for await (const item of hpt.items({ order: true })) census.add(item);
   return { ...facts, hpt: census.summary(), stream: undefined, warnings: hpt.warnings };
 }

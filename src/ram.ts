@@ -32,14 +32,14 @@ export async function extractRam(
   output: string,
   options: ExtractRamOptions = {},
 ): Promise<ExtractRamResult> {
-  const { block, force, signal, onProgress } = options;
+  const { block, force, signal, onProgress, limits } = options;
   await using file = await AtomicFile.create(output, { force, signal });
   const outer = typeof input === 'string' ? await openFile(input) : input;
   const container = await openContainer(outer, containerOptions(options));
   const { start, layers } = container;
   let source = container.source;
   try {
-    const read = () => readRam(source, { start, block, signal, onProgress }, file);
+    const read = () => readRam(source, { start, block, signal, onProgress, limits }, file);
     const result = await read().catch(async (error: unknown) => {
       // mapped-ram is read by position, which shows at the beginning of the stream.
       if (!(error instanceof UsageError && error.code === 'E_NOT_SEEKABLE')) throw error;

@@ -26,7 +26,7 @@ export class ReplacementHpt implements Replacement, AsyncDisposable {
   /** @throws what opening and reading an HPT throw */
   static async open(
     input: string | ByteSource,
-    options: ReplacementOptions & OperationOptions & Pick<OpenOptions, 'spoolLimit'>,
+    options: ReplacementOptions & OperationOptions,
   ): Promise<ReplacementHpt> {
     const { onProgress: _, ...reading } = options;
     const outer = await Reopenable.of(input, (source) => seekable(source, options));

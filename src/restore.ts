@@ -89,8 +89,8 @@ async function* sameOrder(items: HtabItems, fd: HtabFd): AsyncGenerator<HtabItem
 function transformed(hpt: HptInput, options: RestoreOptions): HtabItems {
   const items = hpt.items({ order: !options.allowOtherOrder || options.canonical === true });
   if (options.canonical) {
-    const { order } = options;
-    return canonical(items, 'kernel', { order, boltedOnly: options.boltedOnly });
+    const { order, boltedOnly, limits } = options;
+    return canonical(items, 'kernel', { order, boltedOnly, limits });
   }
   return options.boltedOnly ? boltedOnly(items) : items;
 }

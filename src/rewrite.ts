@@ -20,6 +20,7 @@ import {
   openInside,
   seekable,
 } from './input.js';
+import { limitsOf } from './limits.js';
 import { ReplacementHpt, type ReplacementOptions } from './replacement.js';
 import { checkXml, type HeaderEdits, headerFor } from './rewrite/header.js';
 import {
@@ -55,7 +56,7 @@ import { describeStream, type StreamInfo } from './snapshot/describe.js';
 export interface RewriteOptions
   extends OperationOptions,
     OutputOptions,
-    Pick<OpenOptions, 'snapshot' | 'offset' | 'spoolLimit'>,
+    Pick<OpenOptions, 'snapshot' | 'offset'>,
     HptEdits,
     WrappingEdits,
     HeaderEdits {
@@ -112,10 +113,11 @@ export async function rewrite(
 type Take = <T extends string | ByteSource>(given: T) => T;
 
 /** What is wrong with the edits alone, before anything is opened. */
-function checkEdits({ order, machine, xml, container, compress }: RewriteOptions): void {
+function checkEdits(options: RewriteOptions): void {
+  const { order, machine, xml, container, compress, limits } = options;
   if (order !== undefined && !isOrder(order)) throw noSuchOrder(order);
   if (machine !== undefined) checkMachine(machine);
-  if (xml !== undefined) checkXml(xml);
+  if (xml !== undefined) checkXml(xml, limits);
   if (container !== undefined) chooseWrapping(undefined, { container, compress }, undefined);
 }
 
@@ -126,9 +128,9 @@ async function rewriteTo(
   take: Take,
 ): Promise<RewriteResult> {
   const turns = new Turns(options);
-  const { signal, spoolLimit } = options;
+  const { signal, limits } = options;
   await using outer = await Reopenable.of(take(input), (source) =>
-    seekable(source, { signal, spoolLimit, onProgress: turns.begin(3) }),
+    seekable(source, { signal, limits, onProgress: turns.begin(3) }),
   );
   await using opened = await openSnapshot(outer, options);
   const { info, byteOrder, table } = await survey(opened, options, turns.begin(2));
@@ -145,7 +147,7 @@ async function rewriteTo(
     items: () => itemsAt(reading, places, byteOrder),
     table,
   };
-  const plan = await planHpt(present, edits, signal);
+  const plan = await planHpt(present, edits, { signal, limits });
   const hpt = (await changesHpt(plan, outer, opened, places, options)) ? plan.items : undefined;
   const wrapping = wrappings(opened, info, options);
   const header = headerFor(wrapping.after, opened.libvirt, options);
@@ -194,8 +196,8 @@ async function rewriteTo(
 }
 
 async function openSnapshot(outer: Reopenable, options: RewriteOptions): Promise<HptInput> {
-  const { snapshot, offset, signal, spoolLimit } = options;
-  const reading = { snapshot, offset, signal, spoolLimit };
+  const { snapshot, offset, signal, limits } = options;
+  const reading = { snapshot, offset, signal, limits };
   const opened = await openContainer(outer.open(), containerOptions(reading));
   const input = await openInside(opened, reading);
   if (input.format === 'snapshot') return input;
@@ -220,12 +222,13 @@ async function survey(
   onProgress: OperationOptions['onProgress'],
 ): Promise<Survey> {
   const whole = options.htab === undefined && needsTable(options);
-  const builder = whole ? new TableBuilder() : undefined;
+  const builder = whole ? new TableBuilder(undefined, options.limits) : undefined;
   let hpt = false;
   let byteOrder: ByteOrder = 'big';
   const info = await describeStream(source, {
     start,
     signal: options.signal,
+    limits: options.limits,
     onProgress,
     onHtab: (item) => {
       hpt ||= item.type === 'order';
@@ -262,9 +265,9 @@ async function replacementOf(
   options: RewriteOptions,
   take: Take,
 ): Promise<ReplacementHpt | undefined> {
-  const { htab, htabOptions, signal, spoolLimit } = options;
+  const { htab, htabOptions, signal, limits } = options;
   if (htab === undefined) return undefined;
-  return ReplacementHpt.open(take(htab), { ...htabOptions, signal, spoolLimit });
+  return ReplacementHpt.open(take(htab), { ...htabOptions, signal, limits });
 }
 
 function editsHpt({ replacement, order, boltedOnly, compact }: HptPlan): boolean {
@@ -279,9 +282,10 @@ function changesMachine(info: StreamInfo, options: RewriteOptions): boolean {
   return options.machine !== undefined && info.configuration?.machine !== options.machine;
 }
 
-function machineEdits(source: ByteSource, info: StreamInfo, { machine }: RewriteOptions): Patch[] {
+function machineEdits(source: ByteSource, info: StreamInfo, options: RewriteOptions): Patch[] {
+  const { machine, limits } = options;
   if (machine === undefined) return [];
-  return machinePatches(source, machine, info.configuration, info.vmdesc);
+  return machinePatches(source, machine, info.configuration, info.vmdesc, limitsOf(limits));
 }
 
 async function writeStream(

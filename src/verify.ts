@@ -88,7 +88,7 @@ export async function verify(
 
 class Verification {
   readonly #findings: VerifyFinding[] = [];
-  readonly #census = new Census();
+  readonly #census: Census;
   readonly #builder: TableBuilder;
   #stream: StreamInfo | undefined;
   #hasTable = false;
@@ -96,7 +96,8 @@ class Verification {
   #table: TableReport | undefined;
 
   constructor(readonly options: OpenOptions) {
-    this.#builder = new TableBuilder(options.order);
+    this.#census = new Census(options.limits);
+    this.#builder = new TableBuilder(options.order, options.limits);
   }
 
   async read(hpt: HptInput): Promise<void> {
@@ -104,10 +105,10 @@ class Verification {
       for await (const item of hpt.items({ order: true })) this.#add(item);
       return;
     }
-    const { signal, onProgress } = this.options;
+    const { signal, onProgress, limits } = this.options;
     const { source, start, libvirt } = hpt;
     const onHtab = (item: HtabItem): void => this.#add(item);
-    const stream = await describeStream(source, { start, signal, onProgress, onHtab });
+    const stream = await describeStream(source, { start, signal, onProgress, limits, onHtab });
     this.#stream = stream;
     this.warn(stream.warnings);
     if (stream.eof === undefined) {

@@ -78,7 +78,7 @@ describe('HTAB blocks that begin with headers which read the same in both byte o
       for (let at = 0; at < file.length; at += 65536) yield file.subarray(at, at + 65536);
     }
     const source = pipe ? new IterableSource(pieces()) : new BufferSource(file);
-    return openHpt(source, { offset: start, spoolLimit: 0 });
+    return openHpt(source, { offset: start, limits: { spoolBytes: 0 } });
   };
 
   test.each(Object.entries(cases))('%s', async (_name, blocks) => {
@@ -139,7 +139,7 @@ test.each([2, 3.3, 3.9])('what stands %d MiB from the beginning of a pipe is rea
   await using hpt = await openHpt(new IterableSource(pieces), {
     offset: start,
     order: 24,
-    spoolLimit: 0,
+    limits: { spoolBytes: 0 },
   });
   const copies: Buffer[] = [];
   for await (const piece of hpt.encode('kernel')) copies.push(Buffer.from(piece));

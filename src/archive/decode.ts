@@ -5,7 +5,7 @@ import type { ByteReader } from '../bytes/reader.js';
 import { FormatError, UnsupportedError } from '../errors.js';
 import { BlockBatch, HEADER_BYTES, MAX_BLOCK_BYTES, MAX_RUN } from '../htab/block.js';
 import type { HtabItem } from '../htab/items.js';
-import { HPTE_BYTES, slotsOfOrder } from '../htab/order.js';
+import { checkOrder, HPTE_BYTES, slotsOfOrder } from '../htab/order.js';
 import { endOfRecord, MAX_RECORD_BYTES } from './record.js';
 import {
   ARCHIVE_FORMAT,
@@ -34,7 +34,7 @@ export interface ArchiveReading {
  * Reads an archive (docs/archive.md). What the items say is only vouched for when they have come
  * to their end: the checksum is the last thing in the file.
  * @throws FormatError `E_ARCHIVE`, `E_CHECKSUM`, `E_TRUNCATED`, `E_BLOCK_RANGE`; UnsupportedError
- *   `E_VERSION`. Offsets are those of the record at fault.
+ *   `E_VERSION`; LimitError. Offsets are those of the record at fault.
  */
 export async function readArchive(reader: ByteReader): Promise<ArchiveReading> {
   const decoding = new ArchiveDecoding(reader);
@@ -120,7 +120,7 @@ class ArchiveDecoding {
   async *items(): AsyncGenerator<HtabItem> {
     const counts = { parts: 0, blocks: 0, valid: 0, invalid: 0 };
     const gathered = new BlockGatherer();
-    let slots = this.#header?.order ? slotsOfOrder(this.#header.order) : 2 ** 42;
+    let slots = this.#header?.order ? this.#slots(this.#header.order) : 2 ** 42;
     const offset = (): number => this.#offset;
     for (;;) {
       const record = await this.#next();
@@ -151,13 +151,18 @@ class ArchiveDecoding {
         if (mark.output === 'part') counts.parts++;
         yield { type: mark.output, offset: offset() };
       } else if (order.success) {
-        slots = slotsOfOrder(order.output.order);
+        slots = this.#slots(order.output.order);
         yield { type: 'order', order: order.output.order, offset: offset() };
       } else {
         await this.#trailer(record, counts);
         return;
       }
     }
+  }
+
+  #slots(order: number): number {
+    const path = `records[${this.#record}]`;
+    return slotsOfOrder(checkOrder(order, this.#offset, this.reader.limits, path));
   }
 
   async #trailer(record: unknown, counts: ArchiveCounts): Promise<void> {

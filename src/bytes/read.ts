@@ -1,4 +1,4 @@
-import { FormatError, LimitError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import { abortable } from './abort.js';
 import type { ByteSource } from './source.js';
 
@@ -40,13 +40,10 @@ export async function readFully(
   });
 }
 
-/** The most that any format here holds in one piece: the XML of a domain, a description. */
-export const MAX_EXACT = 64 * 1024 * 1024;
-
 /**
  * Reads `length` bytes, which the caller has checked against a limit of its own; nothing is
  * allocated for bytes that a source of known size does not have.
- * @throws FormatError `E_TRUNCATED`; LimitError `E_LIMIT` beyond {@link MAX_EXACT}
+ * @throws FormatError `E_TRUNCATED`; RangeError for what is no length
  */
 export async function readExactly(
   source: ByteSource,
@@ -55,14 +52,7 @@ export async function readExactly(
   what: string,
   path?: string,
 ): Promise<Buffer<ArrayBuffer>> {
-  if (!Number.isSafeInteger(length) || length < 0 || length > MAX_EXACT) {
-    throw new LimitError('E_LIMIT', `${what} has a length that is not accepted`, {
-      offset: position,
-      path,
-      expected: `at most ${MAX_EXACT} bytes`,
-      actual: String(length),
-    });
-  }
+  if (!Number.isSafeInteger(length) || length < 0) throw new RangeError(`${length} is no length`);
   if (source.size !== undefined && position + length > source.size) {
     throw new FormatError('E_TRUNCATED', `the file ends inside ${what}`, {
       offset: Math.min(position, source.size),

@@ -1,4 +1,5 @@
 import { FormatError, throwIfAborted } from '../errors.js';
+import { type LimitOptions, type Limits, limitsOf } from '../limits.js';
 import { abortable } from './abort.js';
 import { type FileRange, fileBehind } from './file-behind.js';
 import { LEFT_OVER, PIECE, ReadAhead, Slot } from './read-ahead.js';
@@ -16,6 +17,8 @@ export interface OperationOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called after each large read. Default: nobody is told. */
   readonly onProgress?: ProgressListener | undefined;
+  /** What the input may make of the process: bounds that differ from `DEFAULT_LIMITS`, by name. */
+  readonly limits?: LimitOptions | undefined;
 }
 
 export interface ByteReaderOptions extends OperationOptions {
@@ -54,6 +57,8 @@ export class ByteReader {
   path: string | undefined;
   /** Bytes of one read. */
   readonly piece: number;
+  /** What holds for the input. */
+  readonly limits: Limits;
   #slot: Slot;
   /** Index of the first buffered byte. */
   #begin: number;
@@ -75,6 +80,7 @@ export class ByteReader {
     const start = options.start ?? 0;
     this.piece = options.piece ?? PIECE;
     this.#next = this.piece;
+    this.limits = limitsOf(options.limits);
     this.#ahead = new ReadAhead(source, this.piece);
     this.#slot = Slot.for(source, start, this.piece);
     this.#begin = this.#slot.place(start);

@@ -9,6 +9,7 @@ import {
   UsageError,
 } from '../index.js';
 import { say } from './done.js';
+import type { LimitArguments } from './input.js';
 import { Progress } from './progress.js';
 import { standardOutput } from './stdout.js';
 import { count, size } from './text.js';
@@ -24,17 +25,10 @@ export interface CaptureArguments
   extends FdArguments,
     Pick<
       CaptureOptions,
-      | 'to'
-      | 'order'
-      | 'passes'
-      | 'untilQuiet'
-      | 'boltedOnly'
-      | 'partial'
-      | 'markParts'
-      | 'force'
-      | 'spoolLimit'
+      'to' | 'order' | 'passes' | 'untilQuiet' | 'boltedOnly' | 'partial' | 'markParts' | 'force'
     > {
   readonly output: string;
+  readonly limit?: LimitArguments;
   readonly endian?: 'little' | 'big';
 }
 
@@ -49,13 +43,13 @@ export async function fdOf({ fd, pid }: FdArguments): Promise<HtabFd> {
 export async function runCapture(args: CaptureArguments, signal: AbortSignal): Promise<void> {
   const output = args.output === '-' ? standardOutput() : args.output;
   const { to, order, passes, untilQuiet, boltedOnly, partial, markParts, force } = args;
-  const { spoolLimit } = args;
   await using fd = await fdOf(args);
   const progress = new Progress();
   let done: CaptureResult;
   try {
     done = await capture(fd, output, {
-      ...{ to, order, passes, untilQuiet, boltedOnly, partial, markParts, force, spoolLimit },
+      ...{ to, order, passes, untilQuiet, boltedOnly, partial, markParts, force },
+      limits: args.limit,
       outputByteOrder: args.endian,
       signal,
       onProgress: (at) => progress.update(at.position, at.total),

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import { type CheckReason, checkSnapshot, type SnapshotCheck, type Verdict } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { borderless, count, printable } from './text.js';
+import { borderless, count, json, printable } from './text.js';
 
 export interface CheckArguments extends InputArguments {
   readonly vmstate: string;
@@ -19,7 +19,7 @@ export async function runCheck(
   const report = await withInput(args, signal, (options) =>
     checkSnapshot(inputOf(file), args.vmstate, options),
   );
-  const text = args.json ? JSON.stringify(report, null, 2) : lines(report).join('\n');
+  const text = args.json ? json(report, 2) : lines(report).join('\n');
   process.stdout.write(`${text}\n`);
   return report.verdict === 'refused' ? REFUSED : 0;
 }

@@ -1,11 +1,11 @@
 import Table from 'cli-table3';
 import { type DoctorReport, doctor } from '../index.js';
-import { borderless, printable } from './text.js';
+import { borderless, json, printable } from './text.js';
 
 /** `spapr-htab doctor`. */
 export async function runDoctor(args: { readonly json?: boolean }, version: string): Promise<void> {
   const report = { version, ...(await doctor()) };
-  if (args.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+  if (args.json) process.stdout.write(`${json(report)}\n`);
   else process.stdout.write(`${text(report)}\n`);
 }
 

@@ -1,5 +1,5 @@
 import type { InputWarning } from '../index.js';
-import { printable } from './text.js';
+import { json, printable } from './text.js';
 
 /**
  * Says what a verb did: to programs all of it, to people its warnings and these lines. It goes to
@@ -13,7 +13,7 @@ export function say(
 ): void {
   const out = args.output === '-' ? process.stderr : process.stdout;
   if (args.json) {
-    out.write(`${JSON.stringify(done)}\n`);
+    out.write(`${json(done)}\n`);
     return;
   }
   for (const { message } of warnings) process.stderr.write(`warning: ${printable(message)}\n`);

@@ -7,7 +7,7 @@ import {
   UnsupportedError,
   UsageError,
 } from '../index.js';
-import { printable } from './text.js';
+import { json, printable } from './text.js';
 
 /** The exit code that an error ends the command with; the README lists them. */
 export function exitCodeOf(error: unknown): number {
@@ -20,13 +20,13 @@ export function exitCodeOf(error: unknown): number {
 }
 
 /** One line that a person can act on, or JSON. */
-export function report(error: unknown, json: boolean): void {
-  if (json) {
+export function report(error: unknown, asJson: boolean): void {
+  if (asJson) {
     const details =
       error instanceof SpaprHtabError
         ? error.toJSON()
         : { name: 'Error', code: 'E_INTERNAL', message: String(error) };
-    process.stderr.write(`${JSON.stringify({ error: details })}\n`);
+    process.stderr.write(`${json({ error: details })}\n`);
     return;
   }
   if (error instanceof SpaprHtabError) {

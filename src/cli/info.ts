@@ -9,7 +9,7 @@ import {
 import { containerRows, snapshotRows } from './containers.js';
 import { exitCodeOf } from './failure.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { borderless, count, printable, size } from './text.js';
+import { borderless, count, json, printable, size } from './text.js';
 
 export interface InfoArguments extends InputArguments {
   readonly devices?: boolean;
@@ -28,8 +28,8 @@ export async function runInfo(
   if (args.devices) {
     const { devicesOf } = await import('./devices.js');
     const devices = await withInput(args, signal, (options) => devicesOf(file, options));
-    process.stdout.write(`${JSON.stringify({ ...info, devices }, null, 2)}\n`);
-  } else if (args.json || args.xml) process.stdout.write(`${JSON.stringify(info, null, 2)}\n`);
+    process.stdout.write(`${json({ ...info, devices }, 2)}\n`);
+  } else if (args.json || args.xml) process.stdout.write(`${json(info, 2)}\n`);
   else process.stdout.write(`${lines(info).join('\n')}\n`);
   // A list of snapshots to choose from is an answer; a file that cannot be read is not.
   const listed = info.refusal?.code === 'E_SNAPSHOT' && args.snapshot === undefined;

@@ -1,13 +1,16 @@
 import { type ByteSource, IterableSource, type OpenOptions } from '../index.js';
 import { Progress } from './progress.js';
 
+/** Limits by name, as `--limit` gave them. */
+export type LimitArguments = Readonly<Record<string, number>>;
+
 export interface InputArguments {
   readonly from?: OpenOptions['from'];
   readonly fromEndian?: 'little' | 'big';
   readonly order?: number;
   readonly snapshot?: string;
   readonly offset?: number;
-  readonly spoolLimit?: number;
+  readonly limit?: LimitArguments;
   readonly json?: boolean;
 }
 
@@ -30,7 +33,7 @@ export async function withInput<T>(
       order: args.order,
       snapshot: args.snapshot,
       offset: args.offset,
-      spoolLimit: args.spoolLimit,
+      limits: args.limit,
       signal,
       onProgress: (at) => progress.update(at.position, at.total),
     });

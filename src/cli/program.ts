@@ -4,7 +4,7 @@ import type { CaptureArguments } from './capture.js';
 import type { CheckArguments } from './check.js';
 import type { ConvertArguments } from './convert.js';
 import type { InfoArguments } from './info.js';
-import type { InputArguments } from './input.js';
+import type { InputArguments, LimitArguments } from './input.js';
 import type { RamArguments } from './ram.js';
 import type { RestoreArguments } from './restore.js';
 import type { RewriteArguments } from './rewrite.js';
@@ -25,6 +25,21 @@ function integer(least: number): (text: string) => number {
   };
 }
 
+const UNITS = ['', 'K', 'M', 'G', 'T', 'P'];
+
+/** One `--limit`, beside those before it. Whether there is such a limit, the library says. */
+function limitOf(text: string, before: LimitArguments = {}): LimitArguments {
+  const [, name = '', number, unit = ''] = /^(\w+)=(?:(\d+)([KMGTP]?)|none)$/i.exec(text) ?? [];
+  const value =
+    number === undefined
+      ? Number.POSITIVE_INFINITY
+      : Number(number) * 1024 ** UNITS.indexOf(unit.toUpperCase());
+  if (name !== '' && (number === undefined || Number.isSafeInteger(value))) {
+    return { ...before, [name]: value };
+  }
+  throw new InvalidArgumentError('It must be NAME=NUMBER, such as spoolBytes=200G, or NAME=none.');
+}
+
 /** As in formats/format.ts and rewrite/wrapping.ts, which are not loaded for help and the version. */
 const HPT_FORMATS = ['kernel', 'section', 'image', 'archive'];
 const INPUT_FORMATS = ['snapshot', ...HPT_FORMATS];
@@ -40,11 +55,11 @@ order.argParser(integer(0));
 const snapshot = new Option('--snapshot <id|name>', 'which internal snapshot of a qcow2 image');
 const offset = new Option('--offset <bytes>', 'where the data begins in a larger file');
 offset.argParser(integer(0));
-const spoolLimit = new Option(
-  '--spool-limit <bytes>',
-  'largest temporary copy of what must be read anywhere but comes through a pipe (default: 64 GiB)',
+const limit = new Option(
+  '--limit <name=value>',
+  'another value for a limit on what the input may make of this process, such as spoolBytes=200G; may be repeated',
 );
-spoolLimit.argParser(integer(0));
+limit.argParser(limitOf);
 const force = new Option('-f, --force', 'replace the output if it exists');
 const to = new Option(
   '--to <format>',
@@ -73,7 +88,7 @@ const json = new Option('--json', 'print JSON, errors included');
 
 /** What the input is, and where in a larger file it stands: for all verbs that read one. */
 const FORMAT = [from, fromEndian, order];
-const PLACE = [snapshot, offset, spoolLimit];
+const PLACE = [snapshot, offset, limit];
 
 /** A verb that takes options several at a time. */
 class Verb extends Command {
@@ -260,7 +275,7 @@ export function program(signal: AbortSignal): Command {
     .option('--partial', 'take what the fd gives, even if it is not the whole table')
     .addOption(markParts)
     .addOption(force)
-    .addOption(spoolLimit)
+    .addOption(limit)
     .addOption(json)
     .action(async (options: CaptureArguments) => {
       const { runCapture } = await import('./capture.js');

@@ -1,5 +1,6 @@
 import {
   ByteReader,
+  DEFAULT_LIMITS,
   openFile,
   type RewriteOptions,
   type RewriteResult,
@@ -46,14 +47,14 @@ export async function runRewrite(
   const output = args.output === '-' ? standardOutput() : args.output;
   const { likeKernel, boltedOnly, compact, machine, container, compress, order } = args;
   const { allowOtherOrder, allowRadix, force } = args;
-  const xml = args.xml === undefined ? undefined : await readText(args.xml, signal);
+  const xml = args.xml === undefined ? undefined : await readText(args.xml, args, signal);
   const running = args.running ? true : args.paused ? false : undefined;
   const { order: _, ...inputArguments } = args;
   const done = await withInput(inputArguments, signal, ({ snapshot, offset, ...operation }) =>
     rewrite(inputOf(input), output, {
       snapshot,
       offset,
-      spoolLimit: operation.spoolLimit,
+      limits: operation.limits,
       signal: operation.signal,
       onProgress: operation.onProgress,
       htab: args.htab === undefined ? undefined : inputOf(args.htab),
@@ -84,23 +85,26 @@ function check(input: string, args: RewriteArguments): void {
   }
 }
 
-/** More of a text than is accepted anywhere is not read. */
-const MAX_TEXT = 16 * 1024 * 1024 + 1;
-
 /** A text in UTF-8, of a file or a pipe. What is too long for the library comes too long. */
-async function readText(path: string, signal: AbortSignal): Promise<string> {
+async function readText(
+  path: string,
+  args: RewriteArguments,
+  signal: AbortSignal,
+): Promise<string> {
+  // More than the library accepts is not read.
+  const most = (args.limit?.libvirtBytes ?? DEFAULT_LIMITS.libvirtBytes) + 1;
   const input = inputOf(path);
   await using source = typeof input === 'string' ? await openFile(input) : input;
   const reader = new ByteReader(source, { signal });
   const pieces: Uint8Array[] = [];
-  while (reader.offset < MAX_TEXT && !(await reader.atEnd())) {
+  while (reader.offset < most && !(await reader.atEnd())) {
     pieces.push(reader.take(reader.available));
   }
   const bytes = Buffer.concat(pieces);
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    if (bytes.length >= MAX_TEXT) return bytes.toString('latin1');
+    if (bytes.length >= most) return bytes.toString('latin1');
     throw new UsageError('E_USAGE', `${path} is no text in UTF-8`, { cause });
   }
 }

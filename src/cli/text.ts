@@ -1,8 +1,17 @@
 /** Text from a file, safe for a terminal: control and non-ASCII characters escaped. */
 export function printable(text: string): string {
-  return text.replace(
-    /[^\x20-\x7e]/g,
-    (c) => `\\x${(c.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`,
+  return text.replace(/[^\x20-\x7e]/gu, (c) => {
+    const code = c.codePointAt(0) ?? 0;
+    const hex = code.toString(16);
+    return code < 0x100 ? `\\x${hex.padStart(2, '0')}` : `\\u{${hex}}`;
+  });
+}
+
+/** JSON in ASCII: what a file has put into it does nothing to a terminal either. */
+export function json(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(
+    /[\x7f-\uffff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 

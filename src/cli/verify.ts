@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import { type VerifyReport, verify } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { borderless, count, printable, size } from './text.js';
+import { borderless, count, json, printable, size } from './text.js';
 
 /** What ends the command when the file is damaged, as for malformed input. */
 const DAMAGED = 3;
@@ -13,7 +13,7 @@ export async function runVerify(
   signal: AbortSignal,
 ): Promise<number> {
   const report = await withInput(args, signal, (options) => verify(inputOf(file), options));
-  if (args.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  if (args.json) process.stdout.write(`${json(report, 2)}\n`);
   else process.stdout.write(`${lines(report).join('\n')}\n`);
   return report.ok ? 0 : DAMAGED;
 }

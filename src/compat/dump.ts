@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { FormatError } from '../errors.js';
+import { exceeded, type LimitOptions, limitsOf } from '../limits.js';
 import {
   type OrderedJson,
   OrderedJsonError,
@@ -58,10 +59,6 @@ export interface TargetField {
   readonly state: TargetState | undefined;
 }
 
-/** Largest JSON text that is looked at, in bytes. That of QEMU 11.1 has 1.6 million. */
-export const MAX_VMSTATE_BYTES = 64 * 1024 * 1024;
-/** A struct in a struct is three levels; QEMU 11.1 has 20. */
-const MAX_DEPTH = 96;
 const MACHINE_KEY = 'vmschkmachine';
 
 const int32 = v.pipe(v.number(), v.integer(), v.minValue(-(2 ** 31)), v.maxValue(2 ** 31 - 1));
@@ -80,21 +77,23 @@ const FieldSchema = v.object({
 /**
  * Reads the JSON of `-dump-vmstate`. Keys are data, whatever they are called, and unknown ones are
  * ignored.
- * @throws FormatError `E_VMSTATE` for text that is not such a dump, or beyond all measure
+ * @throws FormatError `E_VMSTATE` for text that is not such a dump; LimitError
  */
-export function parseVmstateDump(json: Uint8Array): VmstateDump {
-  if (json.length > MAX_VMSTATE_BYTES) {
-    throw bad('the file is too long for one', {
-      expected: `at most ${MAX_VMSTATE_BYTES} bytes`,
-      actual: String(json.length),
-    });
+export function parseVmstateDump(json: Uint8Array, options?: LimitOptions): VmstateDump {
+  const limits = limitsOf(options);
+  if (json.length > limits.vmstateBytes) {
+    throw exceeded(limits, 'vmstateBytes', 'the description of the target is too long');
   }
   let root: OrderedJson;
   try {
     const text = Buffer.from(json.buffer, json.byteOffset, json.length).toString();
-    root = parseOrderedJson(text, { depth: MAX_DEPTH });
+    root = parseOrderedJson(text, { depth: limits.vmstateDepth, values: limits.vmstateValues });
   } catch (error) {
     if (!(error instanceof OrderedJsonError)) throw error;
+    if (error.exceeds !== undefined) {
+      const limit = error.exceeds === 'depth' ? 'vmstateDepth' : 'vmstateValues';
+      throw exceeded(limits, limit, error.message, { path: 'vmstate' });
+    }
     throw bad(`it is not usable JSON (${error.message})`, { cause: error });
   }
   const top = object(root, []);

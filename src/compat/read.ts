@@ -1,12 +1,19 @@
 import { readAtMost } from '../bytes/read.js';
+import type { OperationOptions } from '../bytes/reader.js';
 import { openFile } from '../bytes/source.js';
-import { MAX_VMSTATE_BYTES, parseVmstateDump, type VmstateDump } from './dump.js';
+import { limitsOf } from '../limits.js';
+import { parseVmstateDump, type VmstateDump } from './dump.js';
 
 /**
  * Reads a file that `qemu-system-ppc64 -M NAME -dump-vmstate FILE` wrote.
- * @throws IoError; FormatError `E_VMSTATE`; AbortedError
+ * @throws IoError; FormatError `E_VMSTATE`; LimitError; AbortedError
  */
-export async function readVmstateDump(path: string, signal?: AbortSignal): Promise<VmstateDump> {
+export async function readVmstateDump(
+  path: string,
+  options: Pick<OperationOptions, 'signal' | 'limits'> = {},
+): Promise<VmstateDump> {
+  const { signal, limits } = options;
   await using source = await openFile(path);
-  return parseVmstateDump(await readAtMost(source, MAX_VMSTATE_BYTES, signal));
+  const json = await readAtMost(source, limitsOf(limits).vmstateBytes, signal);
+  return parseVmstateDump(json, limits);
 }

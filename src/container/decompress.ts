@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { type ByteSource, IterableSource } from '../bytes/source.js';
 import { FormatError, SpaprHtabError, throwIfAborted } from '../errors.js';
+import { exceeded, type LimitOptions, limitsOf } from '../limits.js';
 import { EXTERNAL, type ExternalKind, type Piped, pipeThrough } from './external.js';
 
 export type CompressionKind = 'gzip' | ExternalKind;
@@ -16,8 +17,11 @@ export interface DecompressOptions {
   /** Where the compressed bytes begin. Default 0; they go on to the end of the source. */
   readonly start?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly limits?: LimitOptions | undefined;
 }
 
+/** Bytes that come out before their ratio to those that go in counts. */
+const UNWEIGHED = 1024 ** 3;
 /** Bytes handed to a decompressor at a time. */
 const PIECE = 256 * 1024;
 
@@ -26,7 +30,8 @@ const PIECE = 256 * 1024;
  * (src/qemu/qemu_saveimage.c, libvirt 11.3). The result can only be read forward; closing it ends
  * the program and closes the given source, which belongs to it from the call on.
  *
- * Reading throws FormatError `E_COMPRESSED` where the compressed bytes are damaged or cut off.
+ * Reading throws FormatError `E_COMPRESSED` where the compressed bytes are damaged or cut off, and
+ * LimitError beyond `decompressedBytes` and `decompressionRatio`.
  *
  * @throws UnsupportedError `E_PROGRAM_MISSING` when the program is not installed
  */
@@ -37,12 +42,13 @@ export async function openDecompressed(
 ): Promise<ByteSource> {
   throwIfAborted(options.signal);
   const start = options.start ?? 0;
-  const feed = () => pieces(source, start, options.signal);
+  const weight = new Weight(source, start, options.limits);
+  const feed = () => pieces(source, start, options.signal, weight);
   const piped =
     kind === 'gzip'
       ? gunzip(feed(), source.name, start)
       : await pipeThrough(EXTERNAL[kind], source, start, feed);
-  return new DecompressedSource(source, kind, piped, options.signal);
+  return new DecompressedSource(source, kind, piped, weight, options.signal);
 }
 
 /** The bytes of a source from `start` on; each piece is its own memory. */
@@ -50,6 +56,7 @@ async function* pieces(
   source: ByteSource,
   start: number,
   signal: AbortSignal | undefined,
+  weight: Weight,
 ): AsyncGenerator<Uint8Array> {
   for (let position = start; ; ) {
     throwIfAborted(signal);
@@ -57,7 +64,41 @@ async function* pieces(
     const count = await source.read(piece, position);
     if (count === 0) return;
     position += count;
+    if (source.size === undefined) weight.in += count;
     yield piece.subarray(0, count);
+  }
+}
+
+/** Weighs what comes out of a decompressor against its limits. */
+class Weight {
+  /** Bytes that were given; of a source of known size, all that it has. */
+  in: number;
+  #out = 0;
+  readonly #limits;
+
+  constructor(
+    readonly source: ByteSource,
+    readonly start: number,
+    limits: LimitOptions | undefined,
+  ) {
+    this.#limits = limitsOf(limits);
+    this.in = Math.max(0, (source.size ?? 0) - start);
+  }
+
+  /** @throws LimitError */
+  add(bytes: number): void {
+    this.#out += bytes;
+    const { decompressedBytes, decompressionRatio } = this.#limits;
+    const details = { offset: this.start, actual: this.#out };
+    if (this.#out > decompressedBytes) {
+      const message = `what ${this.source.name} holds is too long`;
+      throw exceeded(this.#limits, 'decompressedBytes', message, details);
+    }
+    if (this.#out > UNWEIGHED && this.#out > this.in * decompressionRatio) {
+      const message = `${this.in} bytes of ${this.source.name} become ${this.#out}`;
+      const { offset } = details;
+      throw exceeded(this.#limits, 'decompressionRatio', message, { offset });
+    }
   }
 }
 
@@ -99,9 +140,10 @@ class DecompressedSource extends IterableSource {
     parent: ByteSource,
     kind: CompressionKind,
     piped: Piped,
+    weight: Weight,
     signal: AbortSignal | undefined,
   ) {
-    super(outputOf(piped), `${parent.name} (${kind})`);
+    super(outputOf(piped, weight), `${parent.name} (${kind})`);
     this.#parent = parent;
     this.#piped = piped;
     this.#signal = signal;
@@ -155,9 +197,12 @@ function abortedError(signal: AbortSignal, other: unknown): unknown {
   }
 }
 
-async function* outputOf(piped: Piped): AsyncGenerator<Uint8Array> {
+async function* outputOf(piped: Piped, weight: Weight): AsyncGenerator<Uint8Array> {
   try {
-    for await (const piece of piped.output) yield piece as Uint8Array;
+    for await (const piece of piped.output) {
+      weight.add((piece as Uint8Array).length);
+      yield piece as Uint8Array;
+    }
     await piped.check();
   } catch (error) {
     throw piped.explain(error);

@@ -6,7 +6,7 @@ import { ChildInput } from '../bytes/child-input.js';
 import { ChildOutput } from '../bytes/child-output.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, ioError, SpaprHtabError, UnsupportedError } from '../errors.js';
-import { printable } from './printable.js';
+import { printable } from '../printable.js';
 
 export type ExternalKind = 'bzip2' | 'xz' | 'zstd' | 'lzop' | 'lz4';
 

@@ -1,11 +1,10 @@
-import { LimitError } from '../errors.js';
+import { exceeded, type LimitOptions, limitsOf } from '../limits.js';
 import {
   FIELD,
   HEADER_LENGTH,
   LIBVIRT_FORMATS,
   type LibvirtFormat,
   MAGIC_COMPLETE,
-  MAX_LIBVIRT_DATA,
 } from './libvirt.js';
 
 /**
@@ -19,6 +18,8 @@ export interface LibvirtEdits {
   readonly running?: boolean | undefined;
   /** The domain's XML. Default: as it was; a new image needs one. */
   readonly xml?: string | undefined;
+  /** Of them, `libvirtBytes` counts here. Default: DEFAULT_LIMITS. */
+  readonly limits?: LimitOptions | undefined;
 }
 
 const VERSION = 2;
@@ -29,11 +30,12 @@ const PADDING = 64 * 1024;
  * The same image's header with edits: what no edit touches is the same bytes, padding included.
  * An XML that fits into the room that is there leaves the stream where it is.
  * @param before up to the stream, as it was read
- * @throws LimitError `E_LIMIT` for an XML that makes it longer than {@link MAX_LIBVIRT_DATA}
+ * @throws LimitError `E_LIMIT` for an XML that makes it longer than `libvirtBytes`
  */
 export function editLibvirtHeader(before: Buffer, edits: LibvirtEdits): Buffer {
   const little = isLittle(before);
-  const data = edits.xml === undefined ? undefined : withXml(before, edits.xml, little);
+  const data =
+    edits.xml === undefined ? undefined : withXml(before, edits.xml, little, edits.limits);
   const bytes = data === undefined ? Buffer.from(before) : data.bytes;
   const set = (at: number, value: number): void => setField(bytes, at, value, little);
   const raw = edits.format === 'raw';
@@ -67,6 +69,7 @@ function withXml(
   before: Buffer,
   xml: string,
   little: boolean,
+  options: LimitOptions | undefined,
 ): { bytes: Buffer; cookieOffset: number } {
   const cookieAt = getField(before, FIELD.cookieOffset, little);
   const area = before.subarray(HEADER_LENGTH);
@@ -76,12 +79,11 @@ function withXml(
   const needed = parts.reduce((sum, part) => sum + part.length, 0);
   const padding = needed > before.length ? PADDING : before.length - needed;
   const dataLength = needed + padding - HEADER_LENGTH;
-  if (dataLength > MAX_LIBVIRT_DATA) {
+  const limits = limitsOf(options);
+  if (dataLength > limits.libvirtBytes) {
     // Nothing here would read the image again.
-    throw new LimitError('E_LIMIT', 'the XML and the cookie of the image would be too long', {
-      expected: `at most ${MAX_LIBVIRT_DATA} bytes`,
-      actual: String(dataLength),
-    });
+    const message = 'the XML and the cookie of the image would be too long';
+    throw exceeded(limits, 'libvirtBytes', message, { actual: dataLength });
   }
   parts.push(Buffer.alloc(padding));
   return { bytes: Buffer.concat(parts), cookieOffset: cookieAt > 0 ? text.length : 0 };

@@ -1,6 +1,7 @@
 import { readExactly } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, LimitError, UnsupportedError } from '../errors.js';
+import { FormatError, UnsupportedError } from '../errors.js';
+import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
 
 /** Bytes of the header, and the place of its fields (qemu_saveimage_format.h, libvirt). */
 export const HEADER_LENGTH = 92;
@@ -16,9 +17,6 @@ export const FIELD = {
 export const MAGIC_COMPLETE = 'LibvirtQemudSave';
 const MAGIC_PARTIAL = 'LibvirtQemudPart';
 const MAX_VERSION = 2;
-
-/** XML, cookie and padding together; libvirt itself writes a few ten KiB, mostly padding. */
-export const MAX_LIBVIRT_DATA = 64 * 1024 * 1024;
 
 /** By the number in the header (qemu_saveimage.h, libvirt 11.3). */
 export const LIBVIRT_FORMATS = ['raw', 'gzip', 'bzip2', 'xz', 'lzop', 'zstd', 'sparse'] as const;
@@ -64,7 +62,11 @@ const PATH = 'libvirt header';
  * @throws FormatError `E_MAGIC`, `E_TRUNCATED`, `E_CONTAINER`; UnsupportedError `E_VERSION`,
  *   `E_UNSUPPORTED`; LimitError `E_LIMIT`
  */
-export async function readLibvirtHeader(source: ByteSource, start = 0): Promise<LibvirtHeader> {
+export async function readLibvirtHeader(
+  source: ByteSource,
+  start = 0,
+  limits?: LimitOptions,
+): Promise<LibvirtHeader> {
   const header = await readExactly(source, start, HEADER_LENGTH, 'the header', PATH);
   const magic = header.toString('latin1', FIELD.magic, FIELD.version);
   if (magic !== MAGIC_COMPLETE && magic !== MAGIC_PARTIAL) {
@@ -83,7 +85,7 @@ export async function readLibvirtHeader(source: ByteSource, start = 0): Promise<
   const dataLength = field(FIELD.dataLength);
   const cookieOffset = field(FIELD.cookieOffset);
   const format = formatOf(version, field(FIELD.format), start);
-  checkData(dataLength, cookieOffset, start);
+  checkData(dataLength, cookieOffset, start, limitsOf(limits));
 
   const data = await readExactly(
     source,
@@ -134,7 +136,7 @@ function formatOf(version: number, value: number, start: number): LibvirtFormat 
   });
 }
 
-function checkData(dataLength: number, cookieOffset: number, start: number): void {
+function checkData(dataLength: number, cookieOffset: number, start: number, limits: Limits): void {
   if (dataLength === 0) {
     throw new FormatError('E_CONTAINER', 'the image has no room for the XML of the domain', {
       offset: start + FIELD.dataLength,
@@ -143,12 +145,11 @@ function checkData(dataLength: number, cookieOffset: number, start: number): voi
       actual: '0',
     });
   }
-  if (dataLength > MAX_LIBVIRT_DATA) {
-    throw new LimitError('E_LIMIT', 'the XML and its padding are longer than is accepted', {
+  if (dataLength > limits.libvirtBytes) {
+    throw exceeded(limits, 'libvirtBytes', 'the XML and its padding are longer than is accepted', {
       offset: start + FIELD.dataLength,
       path: PATH,
-      expected: `at most ${MAX_LIBVIRT_DATA} bytes`,
-      actual: String(dataLength),
+      actual: dataLength,
     });
   }
   if (cookieOffset >= dataLength) {

@@ -1,14 +1,15 @@
 import { readUpTo } from '../bytes/read.js';
+import type { OperationOptions } from '../bytes/reader.js';
 import { type ByteSource, RETAINED_HEAD, SliceSource } from '../bytes/source.js';
 import {
   AbortedError,
   IoError,
-  LimitError,
   SpaprHtabError,
   throwIfAborted,
   UnsupportedError,
   UsageError,
 } from '../errors.js';
+import { exceeded, type Limits, limitsOf } from '../limits.js';
 import { type CompressionKind, isCompression, openDecompressed } from './decompress.js';
 import { type ContainerLayer, libvirtLayer, type Qcow2Layer, qcow2Layer } from './layers.js';
 import { readLibvirtHeader } from './libvirt.js';
@@ -17,26 +18,17 @@ import { type Qcow2Snapshot, readQcow2Snapshots } from './qcow2-snapshots.js';
 import { Qcow2VmStateSource } from './qcow2-vmstate.js';
 import { chooseSnapshot } from './snapshot.js';
 import { REFUSALS, SNIFF_LENGTH, sniffContainer } from './sniff.js';
-import { type SpoolOptions, spool } from './spool.js';
+import { spool } from './spool.js';
 
 export type { ContainerLayer } from './layers.js';
 
-/** Containers that may stand in one another: a gzip of a libvirt image of an xz is three. */
-export const MAX_NESTING = 4;
-
-export interface ContainerOptions {
+export interface ContainerOptions extends OperationOptions {
   /** Which internal snapshot of a qcow2 image, by ID or else by name. */
   readonly snapshot?: string | undefined;
   /** Where in the outermost file to begin. Default 0. */
   readonly offset?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
   /** Whether layers also carry the XML and the cookie of a libvirt image. Default false. */
   readonly xml?: boolean | undefined;
-  /**
-   * Copy what can only be read forward, but must be read anywhere (a qcow2 image in a pipe), to a
-   * temporary file of at most so many bytes. Default: refuse with `E_NOT_SEEKABLE`.
-   */
-  readonly spool?: SpoolOptions | undefined;
 }
 
 /** What was found inside the containers. Closing it closes everything down to the file. */
@@ -63,7 +55,9 @@ export interface ContainerInspection {
 
 /**
  * Opens the containers around a snapshot, as many as there are. What begins with no known magic is
- * left as it is, so that formats without one can be recognised by what they hold.
+ * left as it is, so that formats without one can be recognised by what they hold. What can only be
+ * read forward, but must be read anywhere (a qcow2 image in a pipe), is copied to a temporary file
+ * of at most `spoolBytes`; where that limit is 0 it is refused with `E_NOT_SEEKABLE`.
  *
  * The source belongs to the container from the call on, and is closed when the call fails.
  *
@@ -115,11 +109,14 @@ class ContainerWalk {
   start: number;
   libvirt: Buffer | undefined;
 
+  readonly #limits: Limits;
+
   constructor(
     public source: ByteSource,
     readonly options: ContainerOptions,
   ) {
     this.start = options.offset ?? 0;
+    this.#limits = limitsOf(options.limits);
   }
 
   async run(): Promise<void> {
@@ -133,12 +130,9 @@ class ContainerWalk {
       const length = await readUpTo(this.source, head, this.start, this.options.signal);
       const kind = sniffContainer(head.subarray(0, length));
       if (kind === undefined || kind === 'stream') return this.#noSnapshots();
-      if (this.layers.length === MAX_NESTING) {
-        throw new LimitError('E_LIMIT', 'there are more containers in one another than accepted', {
-          offset: this.start,
-          expected: `at most ${MAX_NESTING}`,
-          actual: `${MAX_NESTING} and then ${kind}`,
-        });
+      if (this.layers.length >= this.#limits.containers) {
+        const message = `there are more containers in one another than accepted, the next is ${kind}`;
+        throw exceeded(this.#limits, 'containers', message, { offset: this.start });
       }
       if (kind === 'libvirt') {
         if (await this.#libvirt()) return this.#noSnapshots();
@@ -160,7 +154,7 @@ class ContainerWalk {
    * file, so the source must stay the same.
    */
   async #libvirt(): Promise<boolean> {
-    const header = await readLibvirtHeader(this.source, this.start);
+    const header = await readLibvirtHeader(this.source, this.start, this.#limits);
     this.layers.push(libvirtLayer(this.start, header, this.options.xml === true));
     this.libvirt = header.bytes;
     this.start = header.streamOffset;
@@ -170,22 +164,25 @@ class ContainerWalk {
   }
 
   async #decompress(kind: CompressionKind): Promise<void> {
-    const { signal } = this.options;
-    this.source = await openDecompressed(this.source, kind, { start: this.start, signal });
+    const { signal, limits } = this.options;
+    const options = { start: this.start, signal, limits };
+    this.source = await openDecompressed(this.source, kind, options);
     this.start = 0;
   }
 
   async #qcow2(): Promise<void> {
-    if (!this.source.seekable && this.options.spool !== undefined) await this.#spool();
+    if (!this.source.seekable) await this.#spool();
     const image = this.start === 0 ? this.source : new SliceSource(this.source, this.start);
-    const header = await readQcow2Header(image);
-    const snapshots = await readQcow2Snapshots(image, header);
+    const limits = this.#limits;
+    const header = await readQcow2Header(image, limits);
+    const snapshots = await readQcow2Snapshots(image, header, limits);
     const layer = (chosen: Qcow2Snapshot | null): Qcow2Layer =>
       qcow2Layer(this.start, header, snapshots, chosen);
     this.layers.push(layer(null));
     const chosen = chooseSnapshot(snapshots, this.options.snapshot, this.source.name);
     this.layers.splice(-1, 1, layer(chosen));
-    this.source = await Qcow2VmStateSource.open(image, header, chosen, this.options.signal);
+    const { signal } = this.options;
+    this.source = await Qcow2VmStateSource.open(image, header, chosen, { signal, limits });
     this.start = 0;
   }
 
@@ -197,9 +194,8 @@ class ContainerWalk {
     throw new UsageError('E_SNAPSHOT', message);
   }
 
+  /** A copy that can be read anywhere, unless none is allowed. */
   async #spool(): Promise<void> {
-    const { signal } = this.options;
-    if (this.options.spool === undefined) return;
-    this.source = await spool(this.source, { signal, ...this.options.spool });
+    if (this.#limits.spoolBytes > 0) this.source = await spool(this.source, this.options);
   }
 }

@@ -1,18 +1,15 @@
 import { readExactly, readUpTo } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, LimitError, UnsupportedError, UsageError } from '../errors.js';
-import { printable } from './printable.js';
+import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
+import { printable } from '../printable.js';
 
 export const QCOW2_MAGIC = 0x514649fb;
 
-/** Limits of QEMU (block/qcow2.h, QEMU 10.2), kept here so that no count allocates at will. */
-export const QCOW2_LIMITS = {
+/** What the format itself allows (block/qcow2.h, QEMU 10.2); for the rest see `limits`. */
+export const QCOW2_BOUNDS = {
   minClusterBits: 9,
   maxClusterBits: 21,
-  snapshots: 65536,
-  snapshotTableBytes: 64 * 1024 * 1024,
-  snapshotExtraBytes: 1024,
-  l1Bytes: 32 * 1024 * 1024,
   backingFileName: 1023,
 } as const;
 
@@ -70,7 +67,10 @@ const FEATURE_NAME_LENGTH = 48;
  * @throws FormatError `E_MAGIC`, `E_TRUNCATED`, `E_CONTAINER`; UnsupportedError `E_VERSION`,
  *   `E_UNSUPPORTED`; LimitError `E_LIMIT`; UsageError `E_NOT_SEEKABLE`
  */
-export async function readQcow2Header(source: ByteSource): Promise<Qcow2Header> {
+export async function readQcow2Header(
+  source: ByteSource,
+  limits?: LimitOptions,
+): Promise<Qcow2Header> {
   if (!source.seekable || source.size === undefined) {
     throw new UsageError(
       'E_NOT_SEEKABLE',
@@ -96,7 +96,7 @@ export async function readQcow2Header(source: ByteSource): Promise<Qcow2Header> 
   need(version === 2 ? V2_LENGTH : V3_LENGTH);
 
   const clusterBits = bytes.readUInt32BE(20);
-  if (clusterBits < QCOW2_LIMITS.minClusterBits || clusterBits > QCOW2_LIMITS.maxClusterBits) {
+  if (clusterBits < QCOW2_BOUNDS.minClusterBits || clusterBits > QCOW2_BOUNDS.maxClusterBits) {
     throw bad('E_CONTAINER', 'no qcow2 image has this cluster size', 20, '9 to 21', clusterBits);
   }
   const clusterSize = 2 ** clusterBits;
@@ -117,7 +117,7 @@ export async function readQcow2Header(source: ByteSource): Promise<Qcow2Header> 
     throw await unknownFeatures(source, features & ~KNOWN, headerLength, end);
   }
   const extendedL2 = (features & INCOMPATIBLE.extendedL2) !== 0n;
-  if (extendedL2 && clusterSize / SUBCLUSTERS < 2 ** QCOW2_LIMITS.minClusterBits) {
+  if (extendedL2 && clusterSize / SUBCLUSTERS < 2 ** QCOW2_BOUNDS.minClusterBits) {
     const message = 'the clusters are too small to have subclusters';
     throw bad('E_CONTAINER', message, 20, 'at least 14 bits', clusterBits);
   }
@@ -136,7 +136,12 @@ export async function readQcow2Header(source: ByteSource): Promise<Qcow2Header> 
     dirty: (features & INCOMPATIBLE.dirty) !== 0n,
     corrupt: (features & INCOMPATIBLE.corrupt) !== 0n,
     snapshotCount,
-    snapshotsOffset: snapshotsOffset(bytes.readBigUInt64BE(64), snapshotCount, clusterSize),
+    snapshotsOffset: snapshotsOffset(
+      bytes.readBigUInt64BE(64),
+      snapshotCount,
+      clusterSize,
+      limitsOf(limits),
+    ),
   };
 }
 
@@ -234,14 +239,16 @@ function compressionOf(bytes: Buffer, headerLength: number, features: bigint): '
   return type === 0 ? 'deflate' : 'zstd';
 }
 
-function snapshotsOffset(offset: bigint, count: number, clusterSize: number): number {
-  if (count > QCOW2_LIMITS.snapshots) {
-    throw new LimitError('E_LIMIT', 'the image has more snapshots than QEMU allows', {
-      offset: 60,
-      path: PATH,
-      expected: `at most ${QCOW2_LIMITS.snapshots}`,
-      actual: String(count),
-    });
+function snapshotsOffset(
+  offset: bigint,
+  count: number,
+  clusterSize: number,
+  limits: Limits,
+): number {
+  if (count > limits.qcow2Snapshots) {
+    const message = 'the image has too many snapshots';
+    const details = { offset: 60, path: PATH, actual: count };
+    throw exceeded(limits, 'qcow2Snapshots', message, details);
   }
   if (count === 0) return 0;
   const position = checkedNumber(offset, 'the position of the snapshot table', 64);
@@ -254,8 +261,8 @@ function snapshotsOffset(offset: bigint, count: number, clusterSize: number): nu
 
 async function backingFile(source: ByteSource, at: number, length: number): Promise<string | null> {
   if (at === 0) return null;
-  if (length > QCOW2_LIMITS.backingFileName) {
-    const expected = `at most ${QCOW2_LIMITS.backingFileName} bytes`;
+  if (length > QCOW2_BOUNDS.backingFileName) {
+    const expected = `at most ${QCOW2_BOUNDS.backingFileName} bytes`;
     throw bad('E_CONTAINER', 'the name of the backing file is too long', 16, expected, length);
   }
   const name = await readExactly(source, at, length, 'the name of the backing file', PATH);

@@ -1,7 +1,8 @@
 import { readUpTo } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, LimitError } from '../errors.js';
-import { checkedNumber, QCOW2_LIMITS, type Qcow2Header } from './qcow2-header.js';
+import { FormatError } from '../errors.js';
+import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
+import { checkedNumber, type Qcow2Header } from './qcow2-header.js';
 
 /** An internal snapshot of a qcow2 image, as its table describes it. */
 export interface Qcow2Snapshot {
@@ -39,21 +40,20 @@ const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 export async function readQcow2Snapshots(
   source: ByteSource,
   header: Qcow2Header,
+  options?: LimitOptions,
 ): Promise<Qcow2Snapshot[]> {
+  const limits = limitsOf(options);
   const snapshots: Qcow2Snapshot[] = [];
   const window = new TableWindow(source);
   let at = header.snapshotsOffset;
   for (let index = 0; index < header.snapshotCount; index++) {
-    const entry = await readEntry(window, at, index, header);
+    const entry = await readEntry(window, at, index, header, limits);
     snapshots.push(entry.snapshot);
     at = Math.ceil(entry.end / 8) * 8;
-    if (entry.end - header.snapshotsOffset > QCOW2_LIMITS.snapshotTableBytes) {
-      throw tooMuch(
-        'the snapshot table is longer than QEMU allows',
-        entry.end,
-        `at most ${QCOW2_LIMITS.snapshotTableBytes} bytes`,
-        entry.end - header.snapshotsOffset,
-      );
+    const actual = entry.end - header.snapshotsOffset;
+    if (actual > limits.qcow2TableBytes) {
+      const details = { offset: entry.end, path: PATH, actual };
+      throw exceeded(limits, 'qcow2TableBytes', 'the snapshot table is too long', details);
     }
   }
   return snapshots;
@@ -64,18 +64,16 @@ async function readEntry(
   at: number,
   index: number,
   header: Qcow2Header,
+  limits: Limits,
 ): Promise<{ snapshot: Qcow2Snapshot; end: number }> {
   const fixed = await window.take(at, ENTRY_LENGTH, index);
   const idLength = fixed.readUInt16BE(12);
   const nameLength = fixed.readUInt16BE(14);
   const extraLength = fixed.readUInt32BE(36);
-  if (extraLength > QCOW2_LIMITS.snapshotExtraBytes) {
-    throw tooMuch(
-      `entry ${index} has more extra data than QEMU allows`,
-      at + 36,
-      `at most ${QCOW2_LIMITS.snapshotExtraBytes} bytes`,
-      extraLength,
-    );
+  if (extraLength > limits.qcow2ExtraBytes) {
+    const message = `entry ${index} has too much extra data`;
+    const details = { offset: at + 36, path: PATH, actual: extraLength };
+    throw exceeded(limits, 'qcow2ExtraBytes', message, details);
   }
   const rest = await window.take(at + ENTRY_LENGTH, extraLength + idLength + nameLength, index);
   // Each of the extra fields is there only if the extra data reach its end.
@@ -106,15 +104,6 @@ async function readEntry(
   return { snapshot, end: where + rest.length };
 }
 
-function tooMuch(message: string, offset: number, expected: string, actual: number): LimitError {
-  return new LimitError('E_LIMIT', message, {
-    offset,
-    path: PATH,
-    expected,
-    actual: String(actual),
-  });
-}
-
 /** Reads the table in pieces of 64 KiB, so that many small entries do not mean many reads. */
 class TableWindow {
   #bytes: Buffer = Buffer.alloc(0);
@@ -125,20 +114,29 @@ class TableWindow {
   async take(at: number, length: number, index: number): Promise<Buffer> {
     const end = this.#start + this.#bytes.length;
     if (at < this.#start || at + length > end) {
-      // The longest entry is 40 + 1024 + 2 * 65535 bytes.
+      // With the extra data that QEMU allows, the longest entry is 40 + 1024 + 2 * 65535 bytes.
+      this.#check(at, length, index);
       const room = Buffer.allocUnsafeSlow(Math.max(length, 65536));
       const count = await readUpTo(this.source, room, at);
       this.#bytes = room.subarray(0, count);
       this.#start = at;
-      if (count < length) {
-        throw new FormatError('E_TRUNCATED', `the file ends inside entry ${index}`, {
-          offset: at + count,
-          path: PATH,
-          expected: `${length} bytes from ${at}`,
-          actual: String(count),
-        });
-      }
+      if (count < length) throw this.#truncated(at, length, index, count);
     }
     return this.#bytes.subarray(at - this.#start, at - this.#start + length);
+  }
+
+  /** Nothing is allocated for what the file does not have. */
+  #check(at: number, length: number, index: number): void {
+    const left = Math.max(0, (this.source.size ?? Number.POSITIVE_INFINITY) - at);
+    if (length > left) throw this.#truncated(at, length, index, left);
+  }
+
+  #truncated(at: number, length: number, index: number, count: number): FormatError {
+    return new FormatError('E_TRUNCATED', `the file ends inside entry ${index}`, {
+      offset: at + count,
+      path: PATH,
+      expected: `${length} bytes from ${at}`,
+      actual: String(count),
+    });
   }
 }

@@ -1,11 +1,15 @@
 import { readExactly, readFully } from '../bytes/read.js';
+import type { OperationOptions } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, LimitError, throwIfAborted, UnsupportedError } from '../errors.js';
-import { printable } from './printable.js';
+import { FormatError, throwIfAborted, UnsupportedError } from '../errors.js';
+import { exceeded, type Limits, limitsOf } from '../limits.js';
+import { printable } from '../printable.js';
 import { type Extent, Qcow2Clusters } from './qcow2-clusters.js';
 import { type ClusterDecoder, clusterDecoder } from './qcow2-compressed.js';
-import { QCOW2_LIMITS, type Qcow2Header, qcow2Refusal } from './qcow2-header.js';
+import { type Qcow2Header, qcow2Refusal } from './qcow2-header.js';
 import type { Qcow2Snapshot } from './qcow2-snapshots.js';
+
+export type Qcow2VmStateOptions = Pick<OperationOptions, 'signal' | 'limits'>;
 
 const PATH = 'qcow2 VM state';
 const MAX_INT32 = 0x7fff_ffff;
@@ -31,7 +35,7 @@ export class Qcow2VmStateSource implements ByteSource {
     readonly header: Qcow2Header,
     readonly snapshot: Qcow2Snapshot,
     l1: DataView,
-    readonly signal: AbortSignal | undefined,
+    readonly options: Qcow2VmStateOptions,
     size = snapshot.vmStateSize,
   ) {
     this.size = size;
@@ -48,7 +52,7 @@ export class Qcow2VmStateSource implements ByteSource {
     image: ByteSource,
     header: Qcow2Header,
     snapshot: Qcow2Snapshot,
-    signal?: AbortSignal,
+    options: Qcow2VmStateOptions = {},
   ): Promise<Qcow2VmStateSource> {
     const refusal = qcow2Refusal(header);
     if (refusal !== undefined) throw refusal;
@@ -61,8 +65,8 @@ export class Qcow2VmStateSource implements ByteSource {
     }
     const first = vmStateL1Index(header, snapshot);
     const count = Math.ceil(snapshot.vmStateSize / l1Coverage(header));
-    const l1 = await readL1(image, header, snapshot, first, count);
-    const source = new Qcow2VmStateSource(image, header, snapshot, l1, signal);
+    const l1 = await readL1(image, header, snapshot, first, count, limitsOf(options.limits));
+    const source = new Qcow2VmStateSource(image, header, snapshot, l1, options);
     return (await source.#isMappedRam()) ? source.#whole(first) : source;
   }
 
@@ -84,28 +88,29 @@ export class Qcow2VmStateSource implements ByteSource {
 
   /** The same state up to the end of its last cluster. */
   async #whole(first: number): Promise<Qcow2VmStateSource> {
-    const { image, header, snapshot, signal } = this;
+    const { image, header, snapshot, options } = this;
     const coverage = l1Coverage(header);
-    const l1 = await readL1(image, header, snapshot, first, snapshot.l1Size - first);
+    const limits = limitsOf(options.limits);
+    const l1 = await readL1(image, header, snapshot, first, snapshot.l1Size - first, limits);
     let last = l1.byteLength / 8 - 1;
     while (last > 0 && l1.getBigUint64(last * 8) === 0n) last--;
     const clusters = new Qcow2Clusters(image, header, l1);
     let size = snapshot.vmStateSize;
     const end = (last + 1) * coverage;
     for (let at = last * coverage; at < end; ) {
-      throwIfAborted(signal);
+      throwIfAborted(options.signal);
       const extent = await clusters.map(at, end - at);
       at += extent.length;
       if (extent.kind !== 'zero') size = Math.max(size, at);
     }
-    return new Qcow2VmStateSource(image, header, snapshot, l1, signal, size);
+    return new Qcow2VmStateSource(image, header, snapshot, l1, options, size);
   }
 
   /** Fills the target as far as the VM state goes; runs in the file are read with one call. */
   async read(target: Uint8Array, position: number): Promise<number> {
     const length = Math.max(0, Math.min(target.length, this.size - position));
     for (let done = 0; done < length; ) {
-      throwIfAborted(this.signal);
+      throwIfAborted(this.options.signal);
       const extent = await this.#clusters.map(position + done, length - done);
       await this.#fill(target.subarray(done, done + extent.length), extent);
       done += extent.length;
@@ -166,14 +171,14 @@ async function readL1(
   snapshot: Qcow2Snapshot,
   first: number,
   count: number,
+  limits: Limits,
 ): Promise<DataView> {
   const { l1Offset, l1Size } = snapshot;
-  if (l1Size * 8 > QCOW2_LIMITS.l1Bytes) {
-    throw new LimitError('E_LIMIT', 'the L1 table of the snapshot is longer than QEMU allows', {
+  if (l1Size * 8 > limits.qcow2L1Bytes) {
+    throw exceeded(limits, 'qcow2L1Bytes', 'the L1 table of the snapshot is too long', {
       offset: snapshot.offset + 8,
       path: PATH,
-      expected: `at most ${QCOW2_LIMITS.l1Bytes / 8} entries`,
-      actual: String(l1Size),
+      actual: l1Size * 8,
     });
   }
   if (l1Offset % header.clusterSize !== 0) {

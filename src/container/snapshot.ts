@@ -1,5 +1,5 @@
 import { UnsupportedError, UsageError } from '../errors.js';
-import { printable } from './printable.js';
+import { printable } from '../printable.js';
 import type { Qcow2Snapshot } from './qcow2-snapshots.js';
 
 /** How many snapshots a message lists. */

@@ -3,26 +3,17 @@ import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readUpTo } from '../bytes/read.js';
-import type { ProgressListener } from '../bytes/reader.js';
+import type { OperationOptions } from '../bytes/reader.js';
 import { type ByteSource, FileSource } from '../bytes/source.js';
 import { writeSparse } from '../bytes/write.js';
-import { ioError, LimitError, throwIfAborted } from '../errors.js';
-
-export interface SpoolOptions {
-  /** Bytes that are copied at most. Default {@link DEFAULT_SPOOL_LIMIT}. */
-  readonly limit?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ProgressListener | undefined;
-}
-
-/** 64 GiB: a large guest; the file is sparse where the source has zeros. */
-export const DEFAULT_SPOOL_LIMIT = 64 * 1024 * 1024 * 1024;
+import { ioError, throwIfAborted } from '../errors.js';
+import { exceeded, limitsOf } from '../limits.js';
 
 const PIECE = 1024 * 1024;
 
 /**
  * Copies a source that can only be read forward into a temporary file, so that it can be read
- * anywhere. The file (mode 0600, in $TMPDIR or else the system's folder) is unlinked at once and is
+ * anywhere, of at most `spoolBytes`. The file (mode 0600, in $TMPDIR or else the system's folder) is unlinked at once and is
  * gone when the returned source is closed. Positions stay the same.
  *
  * The given source belongs to the copy from the call on, and is closed when all is read or the call
@@ -30,7 +21,10 @@ const PIECE = 1024 * 1024;
  *
  * @throws LimitError `E_LIMIT`; IoError; AbortedError; what the source throws
  */
-export async function spool(source: ByteSource, options: SpoolOptions = {}): Promise<ByteSource> {
+export async function spool(
+  source: ByteSource,
+  options: OperationOptions = {},
+): Promise<ByteSource> {
   if (source.seekable) return source;
   let handle: FileHandle | undefined;
   try {
@@ -61,20 +55,17 @@ async function temporaryFile(): Promise<FileHandle> {
 async function copy(
   source: ByteSource,
   handle: FileHandle,
-  options: SpoolOptions,
+  options: OperationOptions,
 ): Promise<number> {
-  const limit = options.limit ?? DEFAULT_SPOOL_LIMIT;
+  const limits = limitsOf(options.limits);
   const piece = Buffer.allocUnsafeSlow(PIECE);
   let size = 0;
   for (;;) {
     throwIfAborted(options.signal);
     const count = await readUpTo(source, piece, size, options.signal);
-    if (size + count > limit) {
-      throw new LimitError('E_LIMIT', `${source.name} is too long for a temporary copy`, {
-        offset: limit,
-        expected: `at most ${limit} bytes (the limit for copies of what can only be read forward)`,
-        actual: 'more',
-      });
+    if (size + count > limits.spoolBytes) {
+      const message = `${source.name} is too long for a temporary copy`;
+      throw exceeded(limits, 'spoolBytes', message, { offset: limits.spoolBytes });
     }
     try {
       await writeSparse(handle, piece.subarray(0, count), size);

@@ -1,3 +1,4 @@
+import { type LimitOptions, limitsOf } from '../limits.js';
 import { type FieldDescription, fieldsLength, type StateDescription } from '../qevm/description.js';
 import { Findings, type Path } from './findings.js';
 import { decodeList, decodeTree } from './lists.js';
@@ -6,15 +7,13 @@ import { type Gap, NULL_MARKER, type Place, placeFields } from './place.js';
 import { isScalarName, RECORDS, ScalarArray, scalarType, WORDS } from './scalar.js';
 import { findSegments, type Segment } from './segments.js';
 
-/** Largest number of nodes in the tree of one device. */
-export const MAX_DEVICE_NODES = 1_000_000;
 const MAX_SEARCHES = 32;
 
 export interface DecodeDeviceOptions {
   /** Name of the device, the first part of the paths in warnings. Default: its vmsd's name. */
   readonly path?: string | undefined;
-  /** Nodes of the tree at most. Default {@link MAX_DEVICE_NODES}. */
-  readonly maxNodes?: number | undefined;
+  /** Of them, `deviceNodes` counts here. Default: DEFAULT_LIMITS. */
+  readonly limits?: LimitOptions | undefined;
 }
 
 /**
@@ -23,7 +22,7 @@ export interface DecodeDeviceOptions {
  * Every byte of the payload is in the tree once, but for the headers of subsections and the marks
  * of lists. Never throws for a description that is wrong: what it does not explain becomes a node
  * of kind `undecoded`, and a warning. Time and memory are bounded by the sizes of payload and
- * description and by `maxNodes`.
+ * description and by the limit `deviceNodes`.
  *
  * @param payload the section's bytes without header and footer; the tree refers to them
  */
@@ -32,7 +31,7 @@ export function decodeDevice(
   payload: Uint8Array,
   options: DecodeDeviceOptions = {},
 ): DeviceTree {
-  const findings = new Findings(payload, options.maxNodes ?? MAX_DEVICE_NODES);
+  const findings = new Findings(payload, limitsOf(options.limits).deviceNodes);
   const path = { name: options.path ?? description.vmsdName ?? 'device', parent: undefined };
   const state = new Decoder(findings).state(description, 0, payload.length, path);
   const { undecoded, warnings } = findings;

@@ -1,4 +1,5 @@
 import type { ByteSource } from '../bytes/source.js';
+import { limitsOf } from '../limits.js';
 import type {
   SectionEvent,
   SectionIdentity,
@@ -10,15 +11,7 @@ import { type DeviceDescription, findVmdesc } from '../qevm/vmdesc.js';
 import { decodeDevice } from './decode.js';
 import type { DeviceTree } from './node.js';
 
-export interface DeviceLimits {
-  /** Bytes of a payload at most. Default 64 MiB. */
-  readonly maxPayload?: number | undefined;
-  /** Nodes of a tree at most. Default 1 million. */
-  readonly maxNodes?: number | undefined;
-}
-
 export interface DescribeDevicesOptions extends StreamOptions {
-  readonly limits?: DeviceLimits | undefined;
   /** Told what the walk warns of. Default: nobody. */
   readonly onWarning?: ((warning: StreamWarning) => void) | undefined;
   /** Told every event of the walk; payloads are not to be read there. Default: nobody. */
@@ -38,15 +31,14 @@ export interface DeviceReport {
   readonly reason: 'no description' | 'too large' | undefined;
 }
 
-const MAX_PAYLOAD = 64 * 1024 * 1024;
-
 /**
  * Decodes the device sections of a stream, one by one. At most one payload is held at a time; it
  * stays alive as long as its tree. The walk reads the iterable sections as well: give their
  * `walkers`.
  *
  * Devices are not decoded, but reported, when their description is missing (`suppress-vmdesc`,
- * machines before pseries-2.3, sources that cannot seek) or their payload is too large. After an
+ * machines before pseries-2.3, sources that cannot seek) or their payload is too large (the limit
+ * `deviceBytes`). After an
  * `opaque` section nothing more comes.
  *
  * @throws what {@link readStream} throws
@@ -56,8 +48,8 @@ export async function* describeDevices(
   options: DescribeDevicesOptions = {},
 ): AsyncGenerator<DeviceReport> {
   const { limits, onWarning, onEvent } = options;
-  const maxPayload = limits?.maxPayload ?? MAX_PAYLOAD;
-  const { found } = await findVmdesc(source, options.start ?? 0);
+  const { deviceBytes } = limitsOf(limits);
+  const { found } = await findVmdesc(source, options.start ?? 0, limits);
   const descriptions = new Descriptions(found?.devices ?? []);
   let current: Pick<DeviceReport, 'tree' | 'reason'> | undefined;
   for await (const event of readStream(source, options)) {
@@ -69,13 +61,13 @@ export async function* describeDevices(
         current = { tree: undefined, reason: 'no description' };
         continue;
       }
-      const payload = await collect(event, maxPayload);
+      const payload = await collect(event, deviceBytes);
       if (payload === undefined) {
         current = { tree: undefined, reason: 'too large' };
         continue;
       }
       const path = event.section.name;
-      const tree = decodeDevice(state, payload, { path, maxNodes: limits?.maxNodes });
+      const tree = decodeDevice(state, payload, { path, limits });
       current = { tree, reason: undefined };
     } else if (event.type === 'section-end' && event.kind === 'full' && current !== undefined) {
       const { section, offset, payloadOffset, payloadLength } = event;

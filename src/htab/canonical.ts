@@ -1,4 +1,5 @@
 import { UnsupportedError } from '../errors.js';
+import type { LimitOptions } from '../limits.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { type CanonicalFraming, HashPageTable } from './table.js';
 
@@ -7,6 +8,8 @@ export interface CanonicalOptions {
   readonly order?: number | undefined;
   /** Keep the bolted entries only. Default false. */
   readonly boltedOnly?: boolean | undefined;
+  /** Of them, `tableBytes` counts here. Default: DEFAULT_LIMITS. */
+  readonly limits?: LimitOptions | undefined;
 }
 
 /**
@@ -20,7 +23,7 @@ export async function* canonical(
 ): AsyncGenerator<HtabItem> {
   let table: HashPageTable;
   try {
-    table = await HashPageTable.from(items, options.order);
+    table = await HashPageTable.from(items, options.order, options.limits);
   } catch (error) {
     if (!(error instanceof UnsupportedError && error.code === 'E_NO_HPT')) throw error;
     yield { type: 'no-hpt', offset: 0 };

@@ -1,4 +1,5 @@
 import { FormatError, UsageError } from '../errors.js';
+import { exceeded, type Limits } from '../limits.js';
 
 /**
  * The order of an HPT: log2 of its size in bytes.
@@ -36,9 +37,17 @@ export function orderOfSlots(slots: number): number | undefined {
   return isOrder(order) && slotsOfOrder(order) === slots ? order : undefined;
 }
 
-/** @throws FormatError `E_ORDER` for an order that no HPT can have. */
-export function checkOrder(order: number, offset: number, path = 'spapr/htab'): number {
-  if (isOrder(order)) return order;
+/** @throws FormatError `E_ORDER` for an order that no HPT can have; LimitError */
+export function checkOrder(
+  order: number,
+  offset: number,
+  limits: Limits,
+  path = 'spapr/htab',
+): number {
+  if (isOrder(order)) {
+    if (order <= limits.order) return order;
+    throw exceeded(limits, 'order', 'the table is too large', { offset, path, actual: order });
+  }
   throw new FormatError('E_ORDER', 'the order word is not the order of an HPT', {
     offset,
     path,

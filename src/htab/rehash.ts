@@ -1,5 +1,6 @@
 import { Pace } from '../bytes/pace.js';
 import { FormatError, UnsupportedError } from '../errors.js';
+import type { LimitOptions } from '../limits.js';
 import { FLAG_BOLTED, FLAG_VALID, FLAGS_BYTE } from './hpte.js';
 import { HPTE_BYTES } from './order.js';
 import { TablePage } from './page.js';
@@ -14,6 +15,8 @@ export interface RehashOptions {
    */
   readonly likeKernel?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Of them, `tableBytes` counts for the new table. Default: DEFAULT_LIMITS. */
+  readonly limits?: LimitOptions | undefined;
 }
 
 /** What became of the entries. The four add up to what was stored. */
@@ -66,7 +69,7 @@ export async function rehash(
   order: number,
   options: RehashOptions = {},
 ): Promise<Rehashed> {
-  const job = new Rehash(table, new HashPageTable(order), options);
+  const job = new Rehash(table, new HashPageTable(order, options.limits), options);
   await job.run();
   return { table: job.result, counts: job.counts() };
 }

@@ -46,7 +46,7 @@ export class SectionDecoder {
 
   /**
    * Decodes one payload, START, PART or END: as for QEMU's loader, its first word tells which.
-   * @throws FormatError `E_ORDER`, `E_SECTION`, `E_BLOCK_RANGE`, `E_TRUNCATED`
+   * @throws FormatError `E_ORDER`, `E_SECTION`, `E_BLOCK_RANGE`, `E_TRUNCATED`; LimitError
    */
   async *payload(reader: ByteReader): AsyncGenerator<HtabItem> {
     await reader.ensure(4, `the first word of a ${SECTION_NAME} payload`);
@@ -58,7 +58,7 @@ export class SectionDecoder {
       yield { type: 'no-hpt', offset };
     } else if (word !== 0) {
       this.#started = true;
-      const order = checkOrder(word, offset);
+      const order = checkOrder(word, offset, reader.limits);
       this.#slots = slotsOfOrder(order);
       yield { type: 'order', order, offset };
     } else {

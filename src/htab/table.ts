@@ -1,5 +1,6 @@
 import { Pace } from '../bytes/pace.js';
 import { FormatError, UnsupportedError, UsageError } from '../errors.js';
+import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
 import { BlockBatch, type HtabBlock } from './block.js';
 import {
   clearSoftwareBits,
@@ -60,11 +61,20 @@ export class HashPageTable {
   #room: PageRoom | undefined;
   #fresh: TablePage | undefined;
 
-  /** @throws UsageError `E_ORDER` unless `order` is 18 to 46 */
+  /** Memory that the pages take, but for the one that is still in the room. */
+  #bytes = 0;
+  readonly #limits: Limits;
+
+  /**
+   * @param limits of them, `tableBytes` counts here. Default: DEFAULT_LIMITS
+   * @throws UsageError `E_ORDER` unless `order` is 18 to 46
+   */
   constructor(
     /** log2 of the table's size in bytes. */
     readonly order: number,
+    limits?: LimitOptions,
   ) {
+    this.#limits = limitsOf(limits);
     if (!isOrder(order)) throw noSuchOrder(order);
     this.slots = slotsOfOrder(order);
   }
@@ -72,10 +82,15 @@ export class HashPageTable {
   /**
    * Builds a table from items; a later order word begins it anew.
    * @param order for items that carry none (the kernel's framing)
-   * @throws UnsupportedError `E_NO_HPT` for a radix guest; UsageError `E_ORDER_REQUIRED`
+   * @param limits of them, `tableBytes` counts here. Default: DEFAULT_LIMITS
+   * @throws UnsupportedError `E_NO_HPT` for a radix guest; UsageError `E_ORDER_REQUIRED`; LimitError
    */
-  static async from(items: HtabItems, order?: number): Promise<HashPageTable> {
-    const builder = new TableBuilder(order);
+  static async from(
+    items: HtabItems,
+    order?: number,
+    limits?: LimitOptions,
+  ): Promise<HashPageTable> {
+    const builder = new TableBuilder(order, limits);
     const pace = new Pace(undefined);
     for await (const item of items) {
       if (item.type !== 'blocks') {
@@ -93,8 +108,8 @@ export class HashPageTable {
   /**
    * Applies blocks in their order: entries replace what is in their slots, invalid slots are
    * emptied.
-   * @throws FormatError `E_BLOCK_RANGE` for a block that reaches beyond the table; RangeError for one
-   *   whose counts and entries do not agree
+   * @throws FormatError `E_BLOCK_RANGE` for a block that reaches beyond the table; LimitError;
+   *   RangeError for a block whose counts and entries do not agree
    */
   apply(blocks: BlockBatch | Iterable<HtabBlock>): void {
     if (blocks instanceof BlockBatch) {
@@ -156,6 +171,7 @@ export class HashPageTable {
 
   /** @internal Sets one page; it has entries. */
   setPage(number: number, page: TablePage): void {
+    this.#account(page.memory - (this.#pages.get(number)?.memory ?? 0));
     this.#pages.set(number, page);
     this.#top = Math.max(this.#top, number);
     this.#page = undefined;
@@ -169,7 +185,9 @@ export class HashPageTable {
       const step = Math.min(n - i, PAGE_SLOTS - slot);
       const page =
         this.#page !== undefined && number === this.#number ? this.#page : this.#open(number);
+      const before = page.memory;
       page.set(slot, step, view, at + i * HPTE_BYTES);
+      if (page.memory !== before && page !== this.#fresh) this.#account(page.memory - before);
       // An all-zero entry is an empty slot, whatever the block calls it.
       if (page.empty) this.#remove(number, page);
       i += step;
@@ -195,7 +213,10 @@ export class HashPageTable {
   #open(number: number): TablePage {
     let page = this.#pages.get(number);
     if (page === undefined) {
-      this.#fresh?.fit();
+      if (this.#fresh !== undefined) {
+        this.#fresh.fit();
+        this.#account(this.#fresh.memory);
+      }
       this.#room ??= TablePage.room(PAGE_SLOTS);
       page = new TablePage(this.#room);
       this.#fresh = page;
@@ -207,9 +228,16 @@ export class HashPageTable {
     return page;
   }
 
+  #account(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes <= this.#limits.tableBytes) return;
+    throw exceeded(this.#limits, 'tableBytes', 'the table takes too much memory');
+  }
+
   #remove(number: number, page: TablePage): void {
     this.#pages.delete(number);
     if (page === this.#fresh) this.#fresh = undefined;
+    else this.#account(-page.memory);
     if (number === this.#number) this.#page = undefined;
   }
 
@@ -336,14 +364,17 @@ export class TableBuilder {
   #table: HashPageTable | undefined;
   #radix = false;
 
-  constructor(order?: number) {
-    if (order !== undefined) this.#table = new HashPageTable(order);
+  constructor(
+    order?: number,
+    private readonly limits?: LimitOptions,
+  ) {
+    if (order !== undefined) this.#table = new HashPageTable(order, limits);
   }
 
-  /** @throws UsageError `E_ORDER_REQUIRED`, FormatError `E_BLOCK_RANGE` */
+  /** @throws UsageError `E_ORDER_REQUIRED`, FormatError `E_BLOCK_RANGE`, LimitError */
   add(item: HtabItem): void {
     if (item.type === 'order') {
-      this.#table = new HashPageTable(item.order);
+      this.#table = new HashPageTable(item.order, this.limits);
       this.#radix = false;
     } else if (item.type === 'no-hpt') {
       this.#radix = true;

@@ -79,7 +79,7 @@ export async function readRam(
   options: ReadRamOptions,
   file: RandomAccessFile,
 ): Promise<RamResult> {
-  const { start, signal, onProgress } = options;
+  const { start, signal, onProgress, limits } = options;
   const reading = new RamReading(source, options, file);
   const ram: PayloadWalker<unknown> = (...args) => reading.walker.walk(...args);
   const walkers = new Map([
@@ -90,6 +90,7 @@ export async function readRam(
     start: start ?? 0,
     signal,
     onProgress,
+    limits,
     walkers,
   })) {
     switch (event.type) {

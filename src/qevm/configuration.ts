@@ -1,9 +1,8 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { FormatError, LimitError, UnsupportedError } from '../errors.js';
+import { UnsupportedError } from '../errors.js';
+import { exceeded } from '../limits.js';
 import { type Configuration, ELEMENT } from './elements.js';
 
-const MAX_MACHINE_NAME = 1024;
-const MAX_CAPABILITIES = 256;
 const PREFIX = 'configuration/';
 
 /**
@@ -17,19 +16,18 @@ export function lacksConfiguration(machine: string): boolean {
 /**
  * Reads the configuration element from its type byte on, with its subsections
  * (migration/savevm.c vmstate_configuration, QEMU 2.4 and later).
- * @throws FormatError `E_CONFIGURATION`, `E_TRUNCATED`; LimitError
+ * @throws UnsupportedError `E_CONFIGURATION`; FormatError `E_TRUNCATED`; LimitError
  */
 export async function readConfiguration(reader: ByteReader): Promise<Configuration> {
   const offset = reader.offset;
   await reader.ensure(5, 'the configuration');
   reader.pos += 1;
   const length = reader.u32();
-  if (length > MAX_MACHINE_NAME) {
-    throw new LimitError('E_LIMIT', 'the machine type name is too long', {
+  if (length > reader.limits.machineBytes) {
+    throw exceeded(reader.limits, 'machineBytes', 'the machine type name is too long', {
       offset: offset + 1,
       path: 'configuration / name',
-      expected: `at most ${MAX_MACHINE_NAME} bytes`,
-      actual: String(length),
+      actual: length,
     });
   }
   await reader.ensure(length, 'the machine type name');
@@ -66,11 +64,9 @@ export async function readConfiguration(reader: ByteReader): Promise<Configurati
 
 /**
  * The machine type as the configuration element has it behind its type byte: u32 length, name.
- * @throws RangeError for a name that the reader would refuse
  */
 export function encodeMachineName(machine: string): Uint8Array {
   const name = Buffer.from(machine, 'latin1');
-  if (name.length > MAX_MACHINE_NAME) throw new RangeError('the machine type name is too long');
   const bytes = Buffer.alloc(4 + name.length);
   bytes.writeUInt32BE(name.length);
   name.copy(bytes, 4);
@@ -90,12 +86,11 @@ async function readCapabilities(reader: ByteReader): Promise<string[]> {
   await reader.ensure(4, 'configuration/capabilities');
   const offset = reader.offset;
   const count = reader.u32();
-  if (count > MAX_CAPABILITIES) {
-    throw new FormatError('E_CONFIGURATION', 'too many capabilities', {
+  if (count > reader.limits.capabilities) {
+    throw exceeded(reader.limits, 'capabilities', 'too many capabilities', {
       offset,
       path: 'configuration/capabilities',
-      expected: `at most ${MAX_CAPABILITIES}`,
-      actual: String(count),
+      actual: count,
     });
   }
   const names: string[] = [];

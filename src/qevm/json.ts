@@ -31,10 +31,10 @@ const MAX_BLANKS = 4 * 1024 * 1024;
 const MAX_ESCAPES = 1024 * 1024;
 
 export interface OrderedJsonLimits {
-  /** Deepest nesting of objects and arrays. Default 64. */
-  readonly depth?: number;
-  /** Values in all. Default 2 million. */
-  readonly values?: number;
+  /** Deepest nesting of objects and arrays. */
+  readonly depth: number;
+  /** Values in all. */
+  readonly values: number;
 }
 
 /** Thrown out of the visitor's callbacks; carries what is wrong and where in the text. */
@@ -42,6 +42,8 @@ export class OrderedJsonError extends Error {
   constructor(
     message: string,
     readonly at: number,
+    /** Which limit the text exceeds, if that is what is wrong. */
+    readonly exceeds?: keyof OrderedJsonLimits,
   ) {
     super(`${message} at character ${at}`);
   }
@@ -52,22 +54,22 @@ export class OrderedJsonError extends Error {
  * overflow the stack or fill the memory.
  * @throws OrderedJsonError
  */
-export function parseOrderedJson(text: string, limits: OrderedJsonLimits = {}): OrderedJson {
-  const maxDepth = limits.depth ?? 64;
-  let left = limits.values ?? 2_000_000;
+export function parseOrderedJson(text: string, limits: OrderedJsonLimits): OrderedJson {
+  const maxDepth = limits.depth;
+  let left = limits.values;
   refuseSlowText(text);
   const root: OrderedJson[] = [];
   const parents: (OrderedJson[] | OrderedObject)[] = [root];
   let key = '';
 
   const add = (value: OrderedJson, at: number): void => {
-    if (--left < 0) throw new OrderedJsonError('too many values', at);
+    if (--left < 0) throw new OrderedJsonError('too many values', at, 'values');
     const parent = parents[parents.length - 1];
     if (parent instanceof OrderedObject) parent.add(key, value);
     else parent?.push(value);
   };
   const begin = (value: OrderedJson[] | OrderedObject, at: number): boolean => {
-    if (parents.length > maxDepth) throw new OrderedJsonError('nested too deeply', at);
+    if (parents.length > maxDepth) throw new OrderedJsonError('nested too deeply', at, 'depth');
     add(value, at);
     parents.push(value);
     return true;

@@ -1,12 +1,10 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { FormatError, LimitError } from '../errors.js';
+import { FormatError } from '../errors.js';
+import { exceeded } from '../limits.js';
 import { ELEMENT, type PayloadWalker } from './elements.js';
 
 /** Enough bytes to judge what stands next: the longest section header. */
 export const LOOKAHEAD = 1 + 4 + 1 + 255 + 8;
-
-/** How far a footer is looked for, in bytes; device states are a few MiB. */
-const MAX_SEARCH = 1024 * 1024 * 1024;
 
 /** Sections that the walk has met, by id. */
 export type KnownIds = { has(id: number): boolean };
@@ -52,7 +50,7 @@ export function isFooter(bytes: Buffer, id: number): boolean {
 /**
  * Walks a payload of unknown length up to its footer: the first one with the section's id that
  * something which looks like an element follows. The caller reports that it was found this way.
- * @throws FormatError `E_SECTION_LENGTH` when there is none
+ * @throws FormatError `E_SECTION_LENGTH` when there is none; LimitError
  */
 export function untilFooter(ids: KnownIds): PayloadWalker<void> {
   return async function* (reader, context) {
@@ -77,12 +75,10 @@ export function untilFooter(ids: KnownIds): PayloadWalker<void> {
           expected: `a footer with id ${id}`,
         });
       }
-      if (reader.offset - start > MAX_SEARCH) {
-        throw new LimitError('E_LIMIT', 'no footer was found for this section', {
-          offset: start,
-          path: context.section.name,
-          expected: `a footer within ${MAX_SEARCH} bytes`,
-        });
+      if (reader.offset - start > reader.limits.footerSearchBytes) {
+        const message = 'no footer was found within so many bytes of this section';
+        const { name: path } = context.section;
+        throw exceeded(reader.limits, 'footerSearchBytes', message, { offset: start, path });
       }
       // Keep what may be the beginning of the footer.
       reader.pos += at >= 0 ? at : Math.max(1, window.length - (4 + LOOKAHEAD));

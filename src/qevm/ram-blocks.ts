@@ -1,5 +1,6 @@
 import type { ByteReader } from '../bytes/reader.js';
-import { FormatError, LimitError, UnsupportedError } from '../errors.js';
+import { FormatError, UnsupportedError } from '../errors.js';
+import { exceeded } from '../limits.js';
 import { text } from './configuration.js';
 import type { PayloadContext } from './elements.js';
 
@@ -9,7 +10,6 @@ export const RAM_SECTION = 'ram';
 /** Page unit of the stream: the target's page, 4 KiB for ppc64 (target/ppc/cpu-param.h). */
 export const TARGET_PAGE = 4096;
 
-const MAX_BLOCKS = 65536;
 const MAPPED_VERSION = 1;
 /** u32 version, then page size, bitmap offset and pages offset as u64, all big-endian. */
 export const MAPPED_HEADER_BYTES = 28;
@@ -70,11 +70,10 @@ export async function* readBlockList(
         actual: JSON.stringify(name),
       });
     }
-    if (names.size >= MAX_BLOCKS) {
-      throw new LimitError('E_LIMIT', 'too many RAM blocks', {
+    if (names.size >= reader.limits.ramBlocks) {
+      throw exceeded(reader.limits, 'ramBlocks', 'too many RAM blocks', {
         offset,
         path: `${RAM_SECTION} / block list`,
-        expected: `at most ${MAX_BLOCKS}`,
       });
     }
     left -= usedLength;

@@ -1,6 +1,7 @@
 import { ByteReader, type ByteReaderOptions, LARGEST_ENSURE } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, LimitError, UnsupportedError } from '../errors.js';
+import { FormatError, UnsupportedError } from '../errors.js';
+import { exceeded } from '../limits.js';
 import { readConfiguration, text } from './configuration.js';
 import {
   COMMANDS,
@@ -30,7 +31,6 @@ import { walkBlock, walkDirtyBitmap } from './storage.js';
 import { isVfio, walkVfio } from './vfio.js';
 import type { VmDescription } from './vmdesc.js';
 
-const MAX_SECTIONS = 65536;
 const COMMAND_POSTCOPY_ADVISE = 3;
 const COMMAND_PACKAGED = 7;
 
@@ -52,7 +52,8 @@ export interface StreamOptions extends ByteReaderOptions {
  * unknown iterable in a stream without footers ends the walk with an `opaque` event.
  *
  * @throws FormatError `E_MAGIC`, `E_ELEMENT`, `E_FOOTER`, `E_SECTION`, `E_SECTION_LENGTH`,
- *   `E_TRUNCATED` and what the walkers throw; UnsupportedError `E_VERSION`, `E_UNSUPPORTED`
+ *   `E_TRUNCATED` and what the walkers throw; UnsupportedError `E_VERSION`, `E_UNSUPPORTED`;
+ *   LimitError
  */
 export async function* readStream(
   source: ByteSource,
@@ -67,6 +68,7 @@ class StreamWalk {
   readonly #walkers: Map<string, PayloadWalker<unknown>>;
   readonly #sections = new Map<number, SectionIdentity>();
   readonly #warnings: StreamWarning[] = [];
+  #warned = 0;
   #capabilities: ReadonlySet<string> = new Set();
   #postcopyAdvised = false;
   /** Whether sections end with a footer; undefined before the first one. */
@@ -161,7 +163,7 @@ class StreamWalk {
   async #findDescription(): Promise<void> {
     // Loaded late, with its JSON parser: an HPT file needs none.
     const { findVmdesc } = await import('./vmdesc.js');
-    const search = await findVmdesc(this.source, this.#start);
+    const search = await findVmdesc(this.source, this.#start, this.#reader.limits);
     this.#vmdesc = search.found;
     for (const { name, instance, payloadLength } of search.found?.devices ?? []) {
       const key = `${instance} ${name}`;
@@ -194,7 +196,7 @@ class StreamWalk {
       capabilities: this.#capabilities,
       postcopyAdvised: this.#postcopyAdvised,
       streamOffset: this.#start,
-      warn: (warning) => this.#warnings.push(warning),
+      warn: ({ code, offset, message }) => this.#warn(code, offset, message),
     };
     const payload = new Payload(kind, section, offset, reader, context, walker);
     reader.path = describeSection(section);
@@ -234,11 +236,8 @@ class StreamWalk {
         actual: describeSection(section),
       });
     }
-    if (this.#sections.size >= MAX_SECTIONS) {
-      throw new LimitError('E_LIMIT', 'too many sections', {
-        offset,
-        expected: `at most ${MAX_SECTIONS}`,
-      });
+    if (this.#sections.size >= reader.limits.sections) {
+      throw exceeded(reader.limits, 'sections', 'too many sections', { offset });
     }
     this.#sections.set(id, section);
     return section;
@@ -384,6 +383,10 @@ class StreamWalk {
   }
 
   #warn(code: StreamWarning['code'], offset: number, message: string): void {
+    const { limits } = this.#reader;
+    if (++this.#warned > limits.warnings) {
+      throw exceeded(limits, 'warnings', 'there is too much to warn of', { offset });
+    }
     this.#warnings.push({ code, offset, message });
   }
 

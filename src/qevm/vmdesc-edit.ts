@@ -1,5 +1,4 @@
 import jsonc from 'jsonc-parser';
-import { MAX_VMDESC_BYTES } from './vmdesc.js';
 
 /** `configuration` stands first and is a few lines; nothing else is looked at. */
 const MAX_DEPTH = 8;
@@ -10,7 +9,6 @@ const MAX_DEPTH = 8;
  * else stays as it is, byte for byte; so does everything in a text that has no such number.
  */
 export function resizeMachineName(json: Uint8Array, length: number): Uint8Array {
-  if (json.length > MAX_VMDESC_BYTES) return json;
   // One character a byte, so that positions are the same.
   const text = Buffer.from(json.buffer, json.byteOffset, json.length).toString('latin1');
   const place = placeOfSize(text);

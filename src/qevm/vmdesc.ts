@@ -1,5 +1,6 @@
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError } from '../errors.js';
+import { FormatError, LimitError } from '../errors.js';
+import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
 import { parseState, type StateDescription, stateLength } from './description.js';
 import { ELEMENT } from './elements.js';
 import { type OrderedJson, OrderedJsonError, OrderedObject, parseOrderedJson } from './json.js';
@@ -30,10 +31,10 @@ export interface DeviceDescription {
   readonly state: StateDescription | undefined;
 }
 
-/** Largest JSON text that is looked at, in bytes. Real ones are below 2 MiB. */
-export const MAX_VMDESC_BYTES = 64 * 1024 * 1024;
-/** How far from the end the search goes. */
-const SEARCH_BYTES = MAX_VMDESC_BYTES + 1024 * 1024;
+/** What may stand behind a description: padding of a cluster. */
+const PADDING = 1024 * 1024;
+/** How far into a text that is too long is looked for what a description begins with. */
+const TOP = 4096;
 const HEADER = 5;
 /** How many places that look like the element are tried. */
 const MAX_CANDIDATES = 32;
@@ -41,19 +42,24 @@ const MAX_CANDIDATES = 32;
 /** Result of a search: the description, or why there is none. */
 export type VmdescSearch =
   | { readonly found: VmDescription }
-  | { readonly found: undefined; readonly damaged: FormatError | undefined };
+  | { readonly found: undefined; readonly damaged: FormatError | LimitError | undefined };
 
 /**
  * Finds the description at the end of a seekable source: the last byte 0x06 that is followed by a
  * length that fits and by JSON with `devices`. What follows it may be padding.
  * @param from where the stream begins; nothing before it is looked at
  */
-export async function findVmdesc(source: ByteSource, from: number): Promise<VmdescSearch> {
+export async function findVmdesc(
+  source: ByteSource,
+  from: number,
+  limits?: LimitOptions,
+): Promise<VmdescSearch> {
+  const { vmdescBytes } = limitsOf(limits);
   const size = source.size;
   if (size === undefined || !source.seekable) return { found: undefined, damaged: undefined };
   const step = 1024 * 1024;
   let candidates = 0;
-  const lowest = Math.max(from, size - SEARCH_BYTES);
+  const lowest = Math.max(from, size - vmdescBytes - PADDING);
   // Windows overlap by the element's header and the '{'.
   for (let end = size; end > lowest; end -= step) {
     const start = Math.max(lowest, end - step);
@@ -64,15 +70,20 @@ export async function findVmdesc(source: ByteSource, from: number): Promise<Vmde
       if (window.length - at < HEADER + 1 || window[at + HEADER] !== 0x7b) continue;
       const length = window.readUInt32BE(at + 1);
       const offset = start + at;
-      if (length < 2 || length > MAX_VMDESC_BYTES || offset + HEADER + length > size) continue;
+      if (length < 2 || offset + HEADER + length > size) continue;
       if (++candidates > MAX_CANDIDATES) return { found: undefined, damaged: undefined };
+      if (length > vmdescBytes) {
+        const top = await readAt(source, offset + HEADER, Math.min(length, TOP));
+        if (!/^\{\s*"(configuration|page_size|devices)"/.test(top.toString('latin1'))) continue;
+        return { found: undefined, damaged: tooLong(limitsOf(limits), offset, length) };
+      }
       const json = await readAt(source, offset + HEADER, length);
       // Guest memory may hold anything: only text that looks like the description is parsed.
       if (json.length < length || !json.includes('"devices"')) continue;
       try {
-        return { found: parseVmdesc(json, offset) };
+        return { found: parseVmdesc(json, offset, limits) };
       } catch (error) {
-        if (!(error instanceof FormatError)) throw error;
+        if (!(error instanceof FormatError || error instanceof LimitError)) throw error;
         // The one nearest to the end is the real one; another inside RAM proves nothing.
         return { found: undefined, damaged: error };
       }
@@ -92,16 +103,33 @@ async function readAt(source: ByteSource, position: number, length: number): Pro
   return buffer.subarray(0, got);
 }
 
-/** @throws FormatError `E_VMDESC` for text that is not a description, or beyond all measure */
-export function parseVmdesc(json: Uint8Array, offset: number): VmDescription {
+const PATH = 'vmdescription';
+
+function tooLong(limits: Limits, offset: number, actual: number): LimitError {
+  const details = { offset: offset + HEADER, path: PATH, actual };
+  return exceeded(limits, 'vmdescBytes', 'the description is too long', details);
+}
+
+/** @throws FormatError `E_VMDESC` for text that is not a description; LimitError */
+export function parseVmdesc(
+  json: Uint8Array,
+  offset: number,
+  options?: LimitOptions,
+): VmDescription {
+  const limits = limitsOf(options);
   const bad = (message: string, cause?: unknown): FormatError =>
-    new FormatError('E_VMDESC', message, { offset: offset + HEADER, path: 'vmdescription', cause });
-  if (json.length > MAX_VMDESC_BYTES) throw bad('it is too long');
+    new FormatError('E_VMDESC', message, { offset: offset + HEADER, path: PATH, cause });
+  if (json.length > limits.vmdescBytes) throw tooLong(limits, offset, json.length);
   let value: OrderedJson;
   try {
-    value = parseOrderedJson(Buffer.from(json.buffer, json.byteOffset, json.length).toString());
+    const text = Buffer.from(json.buffer, json.byteOffset, json.length).toString();
+    value = parseOrderedJson(text, { depth: limits.vmdescDepth, values: limits.vmdescValues });
   } catch (error) {
     if (!(error instanceof OrderedJsonError)) throw error;
+    if (error.exceeds !== undefined) {
+      const limit = error.exceeds === 'depth' ? 'vmdescDepth' : 'vmdescValues';
+      throw exceeded(limits, limit, error.message, { offset: offset + HEADER, path: PATH });
+    }
     throw bad(`it is not usable JSON (${error.message})`, error);
   }
   const list = value instanceof OrderedObject ? value.get('devices') : undefined;

@@ -1,5 +1,7 @@
+import type { OperationOptions } from '../bytes/reader.js';
 import { editLibvirtHeader, newLibvirtHeader } from '../container/libvirt-encode.js';
 import { UsageError } from '../errors.js';
+import { exceeded, type LimitOptions, limitsOf } from '../limits.js';
 import { libvirtFormat, type Wrapping } from './wrapping.js';
 
 export interface HeaderEdits {
@@ -12,9 +14,6 @@ export interface HeaderEdits {
   readonly running?: boolean | undefined;
 }
 
-/** A limit of this package: the XML of a domain has some ten KiB. */
-const MAX_XML = 16 * 1024 * 1024;
-
 /**
  * What stands before the stream: nothing, or the header of a libvirt image.
  * @param before the header of the input, if it is such an image
@@ -24,7 +23,7 @@ const MAX_XML = 16 * 1024 * 1024;
 export function headerFor(
   wrapping: Wrapping,
   before: Buffer | undefined,
-  { xml, running }: HeaderEdits,
+  { xml, running, limits }: HeaderEdits & Pick<OperationOptions, 'limits'>,
 ): Buffer {
   if (wrapping.container === 'raw') {
     if (xml === undefined && running === undefined) return Buffer.alloc(0);
@@ -34,19 +33,17 @@ export function headerFor(
     );
   }
   const format = libvirtFormat(wrapping.format);
-  if (before !== undefined) return editLibvirtHeader(before, { format, running, xml });
+  if (before !== undefined) return editLibvirtHeader(before, { format, running, xml, limits });
   if (xml !== undefined) return newLibvirtHeader({ format, running, xml });
   throw new UsageError('E_USAGE', 'a new libvirt image needs the XML of its domain (--xml FILE)');
 }
 
-/** @throws UsageError `E_USAGE` for what is not the XML of a domain */
-export function checkXml(xml: string): void {
-  const length = Buffer.byteLength(xml);
-  if (length > MAX_XML) {
-    throw new UsageError('E_USAGE', 'the XML of the domain is too long', {
-      expected: `at most ${MAX_XML} bytes`,
-      actual: String(length),
-    });
+/** @throws UsageError `E_USAGE` for what is not the XML of a domain; LimitError */
+export function checkXml(xml: string, options?: LimitOptions): void {
+  const limits = limitsOf(options);
+  const actual = Buffer.byteLength(xml);
+  if (actual > limits.libvirtBytes) {
+    throw exceeded(limits, 'libvirtBytes', 'the XML of the domain is too long', { actual });
   }
   if (/^<domain[\s>]/.test(root(xml)) && !xml.includes('\0')) return;
   throw new UsageError('E_USAGE', 'this is not the XML of a domain', {

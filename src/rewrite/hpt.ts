@@ -1,3 +1,4 @@
+import type { OperationOptions } from '../bytes/reader.js';
 import { type SpaprHtabError, UnsupportedError, UsageError } from '../errors.js';
 import { boltedOnly } from '../htab/bolted.js';
 import type { HtabItems } from '../htab/items.js';
@@ -77,7 +78,7 @@ export function needsTable(edits: HptPlan): boolean {
 export async function planHpt(
   present: PresentHpt,
   edits: HptPlan,
-  signal: AbortSignal | undefined,
+  operation: Pick<OperationOptions, 'signal' | 'limits'>,
 ): Promise<PlannedHpt> {
   const nothing: PlannedHpt = { items: undefined, rehashed: undefined, notes: [] };
   if (edits.replacement === undefined && present.radix) return planRadix(edits);
@@ -88,13 +89,13 @@ export async function planHpt(
   if (edits.replacement !== undefined && present.radix && !edits.allowRadix) {
     throw radixRefused('the guest runs in radix mode and would not use an HPT');
   }
-  return planTable(present, edits, signal);
+  return planTable(present, edits, operation);
 }
 
 async function planTable(
   present: PresentHpt,
   edits: HptPlan,
-  signal: AbortSignal | undefined,
+  operation: Pick<OperationOptions, 'signal' | 'limits'>,
 ): Promise<PlannedHpt> {
   const { replacement } = edits;
   const order = replacement === undefined ? present.order : orderFor(replacement, present, edits);
@@ -127,12 +128,12 @@ async function planTable(
   }
   let table = present.table;
   if (replacement !== undefined) {
-    table = await HashPageTable.from(replacement.items(order), order);
+    table = await HashPageTable.from(replacement.items(order), order, operation.limits);
   }
   if (table === undefined) throw new RangeError('the table was not built');
   let rehashed: RehashCounts | undefined;
   if (wanted !== order) {
-    const result = await rehash(table, wanted, { likeKernel: edits.likeKernel, signal });
+    const result = await rehash(table, wanted, { likeKernel: edits.likeKernel, ...operation });
     table = result.table;
     rehashed = result.counts;
   }

@@ -1,9 +1,9 @@
 import { readExactly } from '../bytes/read.js';
 import type { ByteSource } from '../bytes/source.js';
 import { UnsupportedError, UsageError } from '../errors.js';
+import type { Limits } from '../limits.js';
 import { encodeMachineName, lacksConfiguration } from '../qevm/configuration.js';
 import type { Configuration } from '../qevm/elements.js';
-import { MAX_VMDESC_BYTES } from '../qevm/vmdesc.js';
 import { resizeMachineName } from '../qevm/vmdesc-edit.js';
 import type { Patch } from './patch.js';
 
@@ -35,6 +35,7 @@ export function machinePatches(
   machine: string,
   configuration: Configuration | undefined,
   vmdesc: { readonly offset: number; readonly length: number } | undefined,
+  limits: Limits,
 ): Patch[] {
   if (configuration === undefined) {
     throw new UnsupportedError(
@@ -52,7 +53,7 @@ export function machinePatches(
   };
   if (vmdesc === undefined || before === machine.length) return [name];
   // Nobody would look for the length in so long a text.
-  if (vmdesc.length > MAX_VMDESC_BYTES) return [name];
+  if (vmdesc.length > limits.vmdescBytes) return [name];
   const lengthAt = vmdesc.offset + 1;
   const description: Patch = {
     from: lengthAt,

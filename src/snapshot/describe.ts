@@ -1,8 +1,8 @@
 import type { ByteSource } from '../bytes/source.js';
-import { LimitError } from '../errors.js';
 import { Census, type HtabSummary } from '../htab/census.js';
 import type { HtabItem } from '../htab/items.js';
 import { SECTION_NAME, type SectionOptions } from '../htab/section.js';
+import { exceeded, type Limits, limitsOf } from '../limits.js';
 import type {
   Configuration,
   PayloadWalker,
@@ -14,8 +14,6 @@ import type {
 import { RAM_SECTION, type RamBlock, RamWalker } from '../qevm/ram.js';
 import { readStream, type StreamOptions } from '../qevm/stream.js';
 import { htabWalker } from './htab.js';
-
-const MAX_PARTS = 4_000_000;
 
 /** One payload of a section. Positions and lengths are bytes. */
 export interface PartInfo {
@@ -95,7 +93,8 @@ export async function describeStream(
 class Description {
   readonly ram = new RamWalker();
   readonly htab: PayloadWalker<HtabItem>;
-  readonly census = new Census();
+  readonly census: Census;
+  readonly #limits: Limits;
   readonly #sections = new Map<number, SectionInfo>();
   readonly #commands: StreamInfo['commands'][number][] = [];
   readonly #warnings: StreamWarning[] = [];
@@ -109,7 +108,9 @@ class Description {
 
   readonly offset: number;
 
-  constructor({ start = 0, onLittleEndian }: DescribeOptions) {
+  constructor({ start = 0, onLittleEndian, limits }: DescribeOptions) {
+    this.#limits = limitsOf(limits);
+    this.census = new Census(limits);
     this.offset = start;
     this.htab = htabWalker({ onLittleEndian });
   }
@@ -135,6 +136,10 @@ class Description {
         break;
       case 'command': {
         const { type: _, ...command } = event;
+        if (this.#commands.length >= this.#limits.commands) {
+          const { offset } = event;
+          throw exceeded(this.#limits, 'commands', 'too many commands to list', { offset });
+        }
         this.#commands.push(command);
         break;
       }
@@ -154,11 +159,9 @@ class Description {
   }
 
   #addPart(section: SectionIdentity, part: PartInfo): void {
-    if (++this.#parts > MAX_PARTS) {
-      throw new LimitError('E_LIMIT', 'too many section parts to list', {
-        offset: part.offset,
-        expected: `at most ${MAX_PARTS}`,
-      });
+    if (++this.#parts > this.#limits.parts) {
+      const { offset } = part;
+      throw exceeded(this.#limits, 'parts', 'too many section parts to list', { offset });
     }
     let info = this.#sections.get(section.id);
     if (info === undefined) {

@@ -104,7 +104,7 @@ describe('sections', () => {
     expect(report.sections.map(({ compared }) => compared)).toEqual(['fields']);
     expect(report.verdict).toBe('ok');
     const refused = checkSnapshot(new IterableSource([stream([DEVICE])]), dump([KNOWN]), {
-      spoolLimit: 0,
+      limits: { spoolBytes: 0 },
     });
     await expect(refused).rejects.toThrow(expect.objectContaining({ code: 'E_NOT_SEEKABLE' }));
   });

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BufferSource } from '../../src/bytes/source.js';
-import { MAX_LIBVIRT_DATA, readLibvirtHeader } from '../../src/container/libvirt.js';
+import { readLibvirtHeader } from '../../src/container/libvirt.js';
+import { DEFAULT_LIMITS } from '../../src/limits.js';
 import { makeLibvirt } from './make-libvirt.js';
 import { pipe, refusal } from './support.js';
 
@@ -66,7 +67,7 @@ describe('readLibvirtHeader', () => {
     ['version 0', makeLibvirt({ version: 0 }), 'E_VERSION', 16],
     ['format', makeLibvirt({ format: 7 }), 'E_UNSUPPORTED', 28],
     ['no data', makeLibvirt({ dataLength: 0 }), 'E_CONTAINER', 20],
-    ['too much data', makeLibvirt({ dataLength: MAX_LIBVIRT_DATA + 1 }), 'E_LIMIT', 20],
+    ['too much data', makeLibvirt({ dataLength: DEFAULT_LIMITS.libvirtBytes + 1 }), 'E_LIMIT', 20],
     ['data beyond the end', makeLibvirt({ dataLength: 5000 }), 'E_TRUNCATED', 92],
     ['cookie outside', makeLibvirt({ cookieOffset: 5000 }), 'E_CONTAINER', 32],
     ['cookie outside', makeLibvirt({ cookieOffset: 0xffffffff }), 'E_CONTAINER', 32],
@@ -84,7 +85,7 @@ describe('readLibvirtHeader', () => {
   });
 
   test('no length makes it allocate what is not there', async () => {
-    const image = makeLibvirt({ dataLength: MAX_LIBVIRT_DATA });
+    const image = makeLibvirt({ dataLength: DEFAULT_LIMITS.libvirtBytes });
     expect((await refusal(readLibvirtHeader(pipe(image)))).code).toBe('E_TRUNCATED');
   });
 

@@ -52,13 +52,13 @@ describe('spool', () => {
 
   test('the limit is named, and nothing is left', async () => {
     const source = new Watched(pattern(10_000));
-    expect(await refusal(spool(source, { limit: 9_999 }))).toMatchObject({
+    expect(await refusal(spool(source, { limits: { spoolBytes: 9_999 } }))).toMatchObject({
       code: 'E_LIMIT',
       expected: expect.stringContaining('9999 bytes'),
     });
     expect(source.closed).toBe(true);
     expect(await leftovers()).toEqual([]);
-    await using copy = await spool(pipe(pattern(10_000)), { limit: 10_000 });
+    await using copy = await spool(pipe(pattern(10_000)), { limits: { spoolBytes: 10_000 } });
     expect(copy.size).toBe(10_000);
   });
 

@@ -84,7 +84,7 @@ describe('describeDevices', () => {
         [4, 'x', item],
       ]),
       {
-        limits: { maxPayload: 4 },
+        limits: { deviceBytes: 4 },
       },
     );
     expect(reports.map((r) => [r.reason, r.payloadLength])).toEqual([

@@ -2,11 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { parseOrderedJson } from '../../src/qevm/json.js';
 import { parseVmdesc } from '../../src/qevm/vmdesc.js';
 
+const LIMITS = { depth: 64, values: 2_000_000 };
 const bytes = (text: string): Buffer => Buffer.from(text);
 
 describe('JSON with keys that repeat', () => {
   it('keeps all of them, in order', () => {
-    expect(parseOrderedJson('{"a": 1, "__proto__": 2, "a": [true, null, "x"]}')).toMatchObject({
+    expect(
+      parseOrderedJson('{"a": 1, "__proto__": 2, "a": [true, null, "x"]}', LIMITS),
+    ).toMatchObject({
       names: ['a', '__proto__', 'a'],
       values: [1, 2, [true, null, 'x']],
     });
@@ -24,7 +27,7 @@ describe('JSON with keys that repeat', () => {
     ['"a', 'UnexpectedEndOfString'],
     ['[', 'CloseBracketExpected'],
   ])('refuses %j', (text, message) => {
-    expect(() => parseOrderedJson(text)).toThrow(message);
+    expect(() => parseOrderedJson(text, LIMITS)).toThrow(message);
   });
 
   it.each([
@@ -34,7 +37,7 @@ describe('JSON with keys that repeat', () => {
     ['blanks', `[${' '.repeat(5 << 20)}]`, 'too much white space'],
     ['escapes', `"${'\\n'.repeat(2 << 20)}"`, 'too many escapes'],
   ])('refuses too many %s', (_, text, message) => {
-    expect(() => parseOrderedJson(text)).toThrow(message);
+    expect(() => parseOrderedJson(text, LIMITS)).toThrow(message);
   });
 });
 

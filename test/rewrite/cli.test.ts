@@ -217,7 +217,7 @@ describe('exit codes and words', () => {
     ['no HPT', [GUEST, '--htab', latin], 3, 'E_MAGIC', 'the HPT to put in ('],
     ['no such XML', [GUEST, ...libvirt, '--xml', missing], 1, 'E_IO', 'no such file'],
     ['a folder as XML', [GUEST, ...libvirt, '--xml', scratch()], 1, 'E_IO', 'directory'],
-    ['endless XML', [GUEST, ...libvirt, '--xml', '/dev/zero'], 2, 'E_USAGE', 'too long'],
+    ['endless XML', [GUEST, ...libvirt, '--xml', '/dev/zero'], 3, 'E_LIMIT', 'too long'],
     ['XML that is not UTF-8', [GUEST, ...libvirt, '--xml', latin], 2, 'E_USAGE', 'UTF-8'],
     ['no XML', [GUEST, ...libvirt], 2, 'E_USAGE', '--xml'],
     ['XML for nothing', [GUEST, '--xml', XML_FILE], 2, 'E_USAGE', 'raw stream'],

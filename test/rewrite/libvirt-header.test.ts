@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { MAX_LIBVIRT_DATA } from '../../src/container/libvirt.js';
 import { editLibvirtHeader, newLibvirtHeader } from '../../src/container/libvirt-encode.js';
+import { DEFAULT_LIMITS } from '../../src/limits.js';
 import { makeLibvirt } from '../container/make-libvirt.js';
 
 const fields = (header: Buffer, big = false) => {
@@ -14,6 +14,7 @@ const fields = (header: Buffer, big = false) => {
     cookieOffset: at(32),
   };
 };
+const MOST = DEFAULT_LIMITS.libvirtBytes;
 const DATA = 92;
 const PADDING = 64 * 1024;
 
@@ -104,17 +105,17 @@ describe.each(['little', 'big'] as const)('%s-endian', (byteOrder) => {
   });
 
   test('more than is read back is refused', () => {
-    const header = makeLibvirt({ byteOrder, xml, cookie, padding: MAX_LIBVIRT_DATA - 100 });
+    const header = makeLibvirt({ byteOrder, xml, cookie, padding: MOST - 100 });
     const room = fields(header, big).dataLength - `${cookie}\0`.length - 1;
     const spaces = (length: number) => xml.padEnd(length);
     const fits = editLibvirtHeader(header, { format: 'raw', xml: spaces(room) });
     expect(fits.length).toBe(header.length);
-    for (const more of [1, 200, MAX_LIBVIRT_DATA]) {
+    for (const more of [1, 200, MOST]) {
       const edit = () => editLibvirtHeader(header, { format: 'raw', xml: spaces(room + more) });
       expect(edit).toThrow(
         expect.objectContaining({
           code: 'E_LIMIT',
-          expected: `at most ${MAX_LIBVIRT_DATA} bytes`,
+          expected: `at most ${MOST} bytes`,
         }),
       );
     }

@@ -1,5 +1,6 @@
 import { BufferSource, describeStream, parseVmdesc } from 'spapr-htab';
 import { describe, expect, test } from 'vitest';
+import { DEFAULT_LIMITS } from '../../src/limits.js';
 import { machinePatches } from '../../src/rewrite/machine.js';
 import { fixture, load } from '../helpers/fixtures.js';
 import { smallGuest, u32 } from '../helpers/stream.js';
@@ -142,7 +143,13 @@ test('a description longer than any is not read for it', () => {
   const source = new BufferSource(Buffer.alloc(0));
   const configuration = { offset: 8, length: 9, machine: 'p-10', capabilities: [] };
   const named = { ...configuration, targetPageBits: undefined, uuid: undefined };
-  const patches = machinePatches(source, 'p', named, { offset: 100, length: 0xffffffff });
+  const patches = machinePatches(
+    source,
+    'p',
+    named,
+    { offset: 100, length: 0xffffffff },
+    DEFAULT_LIMITS,
+  );
   expect(patches.map(({ from, to }) => [from, to])).toEqual([[9, 17]]);
 });
 

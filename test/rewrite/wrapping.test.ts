@@ -266,9 +266,9 @@ describe('refused', () => {
     ['NUL in the XML', { container: 'libvirt', xml: '<domain>\0</domain>' }, 'E_USAGE', '<domain'],
     [
       'too much XML',
-      { container: 'libvirt', xml: `<domain>${' '.repeat(2 ** 24)}</domain>` },
-      'E_USAGE',
-      'too long',
+      { container: 'libvirt', xml: `<domain>${' '.repeat(2 ** 26)}</domain>` },
+      'E_LIMIT',
+      'libvirtBytes',
     ],
   ] as const)('%s', async (_, edits, code, word) => {
     const error = await refusal(rewritten(GUEST, edits));
