@@ -26,7 +26,7 @@ export function suite({ ram }: SuiteOptions = {}): Case[] {
       raw.map((gib) => gib * GIB),
       mapped.map((gib) => gib * GIB),
     ),
-    ...libvirtCases([GIB, 2 * GIB]),
+    ...libvirtCases([2 * GIB, 4 * GIB]),
     ...tableCases(30, [5_000_000, 10_000_000]),
   ];
 }
