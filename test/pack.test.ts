@@ -33,7 +33,7 @@ test('the packed package installs in an empty project, with types and command', 
   // Only what a user needs, and nothing that runs at installation.
   for (const path of paths) {
     expect(path).toMatch(
-      /^(dist\/.*\.(js|js\.map|d\.ts)|dist\/LICENSES\.txt|docs\/.*\.md|native\/(prebuilds\/.*\.node|binding\.gyp|src\/.*\.(cc|h))|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/,
+      /^(dist\/.*\.(js|js\.map|d\.ts)|dist\/cli\/package\.json|dist\/LICENSES\.txt|docs\/.*\.md|native\/(prebuilds\/.*\.node|binding\.gyp|src\/.*\.(cc|h))|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/,
     );
   }
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));

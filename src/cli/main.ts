@@ -49,4 +49,12 @@ async function reportLost(error: Error, json: boolean): Promise<void> {
   report(outputFailed(error), json);
 }
 
-process.exitCode = await main(process.argv);
+let ended = false;
+// With nothing left to wait for, and no result: what Node says of a module then.
+process.once('exit', () => {
+  if (!ended) process.exitCode = 13;
+});
+void main(process.argv).then((code) => {
+  ended = true;
+  process.exitCode = code;
+});

@@ -1,5 +1,9 @@
 // Preloaded: what the process loads, beyond what Node has, is added to a file, one URL a line.
-import { register } from 'node:module';
+import { appendFileSync } from 'node:fs';
+import Module, { register } from 'node:module';
+import { pathToFileURL } from 'node:url';
+
+const note = (url) => appendFileSync(process.env.SPAPR_HTAB_TEST_LOADS, `${url}\n`);
 
 const hooks = `
   import { appendFileSync } from 'node:fs';
@@ -8,3 +12,9 @@ const hooks = `
     return next(url, context);
   }`;
 register(`data:text/javascript,${encodeURIComponent(hooks)}`);
+
+const { '.js': loadScript } = Module._extensions;
+Module._extensions['.js'] = (module, path) => {
+  note(pathToFileURL(path).href);
+  loadScript(module, path);
+};
