@@ -111,7 +111,8 @@ export function detectFormat(head: Head, size: number | undefined, order?: numbe
   throw new FormatError('E_MAGIC', 'the file is nothing that holds an HPT', {
     offset: best.fault?.offset ?? 0,
     expected: 'a QEMU snapshot, HTAB blocks, spapr/htab payloads, an HPT image or archive',
-    actual: `bytes ${bytes.toString('hex', 0, 16)}; as HTAB blocks ${best.fault?.reason ?? ''}`,
+    // No more than a magic has: it may be a guest's memory.
+    actual: `bytes ${bytes.toString('hex', 0, 4)}; as HTAB blocks ${best.fault?.reason ?? ''}`,
   });
 }
 

@@ -211,7 +211,9 @@ export class RamWalker {
         throw new FormatError('E_RAM', 'a page belongs to a RAM block that the list lacks', {
           offset: offset + 8,
           path: RAM_SECTION,
-          actual: JSON.stringify(name),
+          expected: [...this.#byName.keys()].map((known) => JSON.stringify(known)).join(', '),
+          // Not the name: in a damaged stream it is what stands in memory.
+          actual: `another name, of ${name.length} bytes`,
         });
       }
     }
