@@ -30,10 +30,12 @@ export async function readFully(
   what: string,
   path?: string,
 ): Promise<void> {
-  const count = await readUpTo(source, target, position);
+  // Behind its end nothing is asked for: a position from a file may be one that no system takes.
+  const size = source.size ?? Number.POSITIVE_INFINITY;
+  const count = position < size ? await readUpTo(source, target, position) : 0;
   if (count === target.length) return;
   throw new FormatError('E_TRUNCATED', `the file ends inside ${what}`, {
-    offset: position + count,
+    offset: Math.min(position + count, size),
     path,
     expected: `${target.length} bytes from ${position}`,
     actual: String(count),

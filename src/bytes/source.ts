@@ -100,19 +100,24 @@ export class FileSource implements ByteSource {
 /** How many bytes at its beginning a forward-only source keeps for reading again. */
 export const RETAINED_HEAD = 4 * 1024 * 1024;
 
+const NOTHING = new Uint8Array(0);
+
 /**
  * A forward-only source over anything that yields byte pieces: a pipe, a socket, a decompressor.
  * The first {@link RETAINED_HEAD} bytes stay readable, so that a format can be recognised.
+ *
+ * A piece is not looked at any more once the next one was asked for, or the end: its memory may be
+ * used again.
  */
 export class IterableSource implements ByteSource {
   readonly seekable = false;
   readonly size = undefined;
   readonly #iterator: AsyncIterator<Uint8Array> | Iterator<Uint8Array>;
   /** The retained head, and how much of it is filled. Grows by doubling. */
-  #head = new Uint8Array(0);
+  #head = NOTHING;
   #headLength = 0;
   /** The piece that is being handed out, and the position of its first byte. */
-  #piece: Uint8Array = new Uint8Array(0);
+  #piece: Uint8Array = NOTHING;
   #pieceStart = 0;
   #done = false;
   /** What the producer failed with: every later read beyond that point fails the same way. */
@@ -168,6 +173,8 @@ export class IterableSource implements ByteSource {
   async #pull(): Promise<boolean> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#done) return false;
+    this.#pieceStart += this.#piece.length;
+    this.#piece = NOTHING;
     let next: IteratorResult<Uint8Array>;
     try {
       next = await this.#iterator.next();
@@ -179,7 +186,6 @@ export class IterableSource implements ByteSource {
       this.#done = true;
       return false;
     }
-    this.#pieceStart += this.#piece.length;
     this.#piece = next.value;
     if (this.#headLength < RETAINED_HEAD) this.#retain(next.value);
     return true;

@@ -20,6 +20,12 @@ export type Extent =
       readonly skip: number;
     };
 
+/** An L2 table, and where it stands in the file. */
+interface L2Table {
+  readonly view: DataView;
+  readonly offset: number;
+}
+
 /** Memory for L2 tables: 8 of the largest, as many as needed of the small ones. */
 const L2_CACHE_BYTES = 16 * 1024 * 1024;
 
@@ -41,15 +47,19 @@ export class Qcow2Clusters {
   readonly #l2Entries: number;
   /** Guest bytes that one L1 entry covers: up to 2^39. */
   readonly coverage: number;
-  readonly #cache = new Map<number, DataView>();
+  readonly #cache = new Map<number, L2Table>();
   readonly #cacheLimit: number;
   readonly #fileSize: number;
 
-  /** `l1` holds the entries from the one that covers position 0 of {@link map} on. */
+  /**
+   * `l1` holds the entries from the one that covers position 0 of {@link map} on; `l1Offset` is where
+   * they stand in the file.
+   */
   constructor(
     readonly source: ByteSource,
     readonly header: Qcow2Header,
     readonly l1: DataView,
+    readonly l1Offset: number,
   ) {
     this.#entrySize = header.extendedL2 ? 16 : 8;
     this.#l2Entries = header.clusterSize / this.#entrySize;
@@ -83,7 +93,7 @@ export class Qcow2Clusters {
     return { ...first, length };
   }
 
-  async #l2Table(l1Index: number): Promise<DataView | undefined> {
+  async #l2Table(l1Index: number): Promise<L2Table | undefined> {
     const at = l1Index * 8;
     if (at + 8 > this.l1.byteLength) return undefined;
     const offset = offsetOf(this.l1.getUint32(at), this.l1.getUint32(at + 4));
@@ -95,9 +105,11 @@ export class Qcow2Clusters {
       return cached;
     }
     const { clusterSize } = this.header;
-    if (offset % clusterSize !== 0) throw this.#damaged('an L2 table', offset, 'unaligned');
+    if (offset % clusterSize !== 0) {
+      throw this.#damaged('an L2 table', this.l1Offset + at, unaligned(offset));
+    }
     const bytes = await readExactly(this.source, offset, clusterSize, 'an L2 table', PATH);
-    const table = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const table = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset };
     this.#cache.set(offset, table);
     for (const oldest of this.#cache.keys()) {
       if (this.#cache.size <= this.#cacheLimit) break;
@@ -107,23 +119,28 @@ export class Qcow2Clusters {
   }
 
   /** The run at `inside` the coverage of one L2 table, which ends with its cluster at the latest. */
-  #run(table: DataView, inside: number, limit: number): Extent {
+  #run({ view: table, offset: tableOffset }: L2Table, inside: number, limit: number): Extent {
     const { clusterSize, clusterBits, version, extendedL2 } = this.header;
     const index = Math.floor(inside / clusterSize);
     const skip = inside - index * clusterSize;
     const length = Math.min(limit, clusterSize - skip);
     const at = index * this.#entrySize;
+    const where = tableOffset + at;
     const high = table.getUint32(at);
     const low = table.getUint32(at + 4);
     if (high & COMPRESSED)
-      return this.#compressed(table.getBigUint64(at), clusterBits, skip, length);
+      return this.#compressed(table.getBigUint64(at), clusterBits, skip, length, where);
 
     const hostOffset = offsetOf(high, low);
-    if (hostOffset % clusterSize !== 0) throw this.#damaged('a cluster', hostOffset, 'unaligned');
-    if (extendedL2) return this.#subclusters(table, at + 8, hostOffset, skip, length);
+    if (hostOffset % clusterSize !== 0)
+      throw this.#damaged('a cluster', where, unaligned(hostOffset));
+    if (extendedL2) {
+      const bitmap = { zeros: table.getUint32(at + 8), allocated: table.getUint32(at + 12) };
+      return this.#subclusters(bitmap, where, hostOffset, skip, length);
+    }
     if (low & 1) {
       if (version === 2) {
-        throw this.#damaged('a cluster', hostOffset, 'a zero cluster in an image of version 2');
+        throw this.#damaged('a cluster', where, 'a zero cluster in an image of version 2');
       }
       return { kind: 'zero', length };
     }
@@ -137,16 +154,14 @@ export class Qcow2Clusters {
    * (block/qcow2.h qcow2_get_subcluster_type).
    */
   #subclusters(
-    table: DataView,
-    at: number,
+    { zeros, allocated }: { zeros: number; allocated: number },
+    where: number,
     hostOffset: number,
     skip: number,
     limit: number,
   ): Extent {
-    const zeros = table.getUint32(at);
-    const allocated = table.getUint32(at + 4);
     if ((zeros & allocated) !== 0 || (hostOffset === 0 && allocated !== 0)) {
-      throw this.#damaged('a cluster', hostOffset, 'a bitmap that contradicts itself');
+      throw this.#damaged('a cluster', where, 'a bitmap that contradicts itself');
     }
     const size = this.header.clusterSize / SUBCLUSTERS;
     const first = Math.floor(skip / size);
@@ -162,18 +177,25 @@ export class Qcow2Clusters {
    * A compressed cluster stands anywhere, byte by byte; its length is given in sectors of 512 bytes
    * and includes bytes of its neighbours (docs/interop/qcow2.rst, QEMU 10.2).
    */
-  #compressed(entry: bigint, clusterBits: number, skip: number, length: number): Extent {
+  #compressed(
+    entry: bigint,
+    clusterBits: number,
+    skip: number,
+    length: number,
+    where: number,
+  ): Extent {
     const shift = BigInt(62 - (clusterBits - 8));
     const offset = entry & ((1n << shift) - 1n);
     const sectors = Number((entry & ((1n << 62n) - 1n)) >> shift) + 1;
     if (offset >= BigInt(this.#fileSize)) {
-      throw this.#damaged('a compressed cluster', Number(offset), 'outside the file');
+      throw this.#damaged('a compressed cluster', where, `${offset}, outside the file`);
     }
     const hostOffset = Number(offset);
     const hostLength = Math.min(sectors * 512 - (hostOffset % 512), this.#fileSize - hostOffset);
     return { kind: 'compressed', length, hostOffset, hostLength, skip };
   }
 
+  /** `offset`: of the entry that says so. */
   #damaged(what: string, offset: number, actual: string): FormatError {
     return new FormatError('E_CONTAINER', `${what} cannot stand where a table says`, {
       offset,
@@ -183,6 +205,8 @@ export class Qcow2Clusters {
     });
   }
 }
+
+const unaligned = (offset: number): string => `${offset}, unaligned`;
 
 /** Bits 9 to 55 of an entry; 0 means that nothing is allocated. At most 2^56, exact for files. */
 function offsetOf(high: number, low: number): number {

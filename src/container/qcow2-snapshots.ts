@@ -133,7 +133,7 @@ class TableWindow {
 
   #truncated(at: number, length: number, index: number, count: number): FormatError {
     return new FormatError('E_TRUNCATED', `the file ends inside entry ${index}`, {
-      offset: at + count,
+      offset: Math.min(at + count, this.source.size ?? at),
       path: PATH,
       expected: `${length} bytes from ${at}`,
       actual: String(count),

@@ -40,7 +40,7 @@ export class Qcow2VmStateSource implements ByteSource {
   ) {
     this.size = size;
     this.name = `${image.name}, snapshot ${printable(snapshot.id)}`;
-    this.#clusters = new Qcow2Clusters(image, header, l1);
+    this.#clusters = clustersOf(image, header, snapshot, l1);
   }
 
   /**
@@ -94,7 +94,7 @@ export class Qcow2VmStateSource implements ByteSource {
     const l1 = await readL1(image, header, snapshot, first, snapshot.l1Size - first, limits);
     let last = l1.byteLength / 8 - 1;
     while (last > 0 && l1.getBigUint64(last * 8) === 0n) last--;
-    const clusters = new Qcow2Clusters(image, header, l1);
+    const clusters = clustersOf(image, header, snapshot, l1);
     let size = snapshot.vmStateSize;
     const end = (last + 1) * coverage;
     for (let at = last * coverage; at < end; ) {
@@ -159,6 +159,21 @@ export function vmStateL1Index(header: Qcow2Header, snapshot: Qcow2Snapshot): nu
   return Math.ceil(diskSize / l1Coverage(header));
 }
 
+/** Where the entry of that number stands in the file. */
+function l1At({ l1Offset }: Qcow2Snapshot, index: number): number {
+  return l1Offset + index * 8;
+}
+
+/** `l1`: the part of the snapshot's L1 table that covers the VM state. */
+function clustersOf(
+  image: ByteSource,
+  header: Qcow2Header,
+  snapshot: Qcow2Snapshot,
+  l1: DataView,
+): Qcow2Clusters {
+  return new Qcow2Clusters(image, header, l1, l1At(snapshot, vmStateL1Index(header, snapshot)));
+}
+
 /** Guest bytes that one L1 entry covers. */
 function l1Coverage(header: Qcow2Header): number {
   return (header.clusterSize / (header.extendedL2 ? 16 : 8)) * header.clusterSize;
@@ -197,6 +212,6 @@ async function readL1(
       actual: String(l1Size),
     });
   }
-  const bytes = await readExactly(image, l1Offset + first * 8, count * 8, 'the L1 table', PATH);
+  const bytes = await readExactly(image, l1At(snapshot, first), count * 8, 'the L1 table', PATH);
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
