@@ -7,9 +7,8 @@ import { build, transform } from 'esbuild';
 
 const ENTRY = 'src/index.ts';
 const COMMAND = 'src/cli/main.ts';
-/** What only the command uses. Packages of the library stay where `npm audit` and others can replace them. */
-const BUNDLED = ['commander', 'cli-table3', 'cli-progress'];
-
+// What only the command uses is bundled: no dependency of those who install this. Packages of the library
+// stay where `npm audit` and others can replace them.
 const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 /** From which module the entry has each name. */
@@ -54,7 +53,7 @@ const common = {
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
-  external: Object.keys(dependencies).filter((name) => !BUNDLED.includes(name)),
+  external: Object.keys(dependencies),
   // V8 parses all of a module when it is loaded. Names are kept, for stack traces.
   minifyWhitespace: true,
   minifySyntax: true,
