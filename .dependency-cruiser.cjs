@@ -38,11 +38,21 @@ module.exports = {
       from: { path: '^src/cli/' },
       to: { path: '^src/', pathNot: '^src/(index\\.ts|cli/)' },
     },
+    // The command is bundled with what it alone uses (bundle.mjs).
     {
       name: 'no-dev-dependencies',
       severity: 'error',
-      from: { path: '^src/' },
+      from: { path: '^src/', pathNot: '^src/cli/' },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'] },
+    },
+    {
+      name: 'bundled-packages-only',
+      severity: 'error',
+      from: { path: '^src/cli/' },
+      to: {
+        dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
+        pathNot: '^node_modules/(commander|cli-table3|cli-progress|@types/cli-progress)/',
+      },
     },
   ],
   options: {
