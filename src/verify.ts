@@ -16,6 +16,7 @@ import {
   type OpenOptions,
   openInside,
 } from './input.js';
+import { printable } from './printable.js';
 import { placesOf } from './rewrite/htab.js';
 import { describeStream, type StreamInfo } from './snapshot/describe.js';
 
@@ -175,7 +176,7 @@ class Verification {
     offset: number | undefined,
     message: string,
   ): void {
-    this.#findings.push({ severity, code, offset, message });
+    this.#findings.push({ severity, code, offset, message: printable(message) });
   }
 
   report(): Omit<VerifyReport, 'name' | 'layers' | 'format'> {

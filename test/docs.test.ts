@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ERROR_CODES, type HashPageTable, openHpt } from 'spapr-htab';
@@ -133,4 +133,17 @@ test('the table of docs/archive.md is what a plain reader of the format makes of
     expect(table.readBigUInt64BE(index * 16)).toBe(dw0);
   }
   expect(expected.counts().valid).toBe(2);
+});
+
+test('every promise of docs/security.md names tests that exist, and its last section is figures', () => {
+  const text = read('docs/security.md');
+  const promises = text.slice(text.indexOf('## What the library promises'));
+  const rows = promises.split('\n').filter((line) => /^\| [A-Z]/.test(line));
+  expect(rows.length).toBeGreaterThan(10);
+  for (const row of rows) {
+    const tests = [...row.matchAll(/`(test\/[^`]+)`/g)].map((match) => match[1] ?? '');
+    expect(tests.length, row).toBeGreaterThan(0);
+    for (const path of tests) expect(existsSync(path), path).toBe(true);
+  }
+  expect([...text.matchAll(/^## (.+)$/gm)].at(-1)?.[1]).toBe('Figures');
 });

@@ -1,3 +1,4 @@
+import { printable } from '../printable.js';
 /**
  * What the target would make of a part of the snapshot:
  *
@@ -109,7 +110,11 @@ export class Outcome {
     this.#seen.add(key);
     const last = this.reasons.length === MAX_REASONS;
     const message = 'there is more, which is not listed';
-    this.reasons.push(last ? { code: 'more', refuses: false, path, message } : reason);
+    this.reasons.push(
+      last
+        ? { code: 'more', refuses: false, path, message }
+        : { ...reason, message: printable(reason.message) },
+    );
   }
 }
 

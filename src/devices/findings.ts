@@ -1,3 +1,4 @@
+import { printable } from '../printable.js';
 import type { DeviceWarning, UndecodedNode } from './node.js';
 
 const MAX_WARNINGS = 100;
@@ -35,7 +36,9 @@ export class Findings {
   warn(code: DeviceWarning['code'], offset: number, path: Path, message: () => string): void {
     if (this.warnings.length >= MAX_WARNINGS) return;
     const last = this.warnings.length === MAX_WARNINGS - 1;
-    const text = last ? 'there is more that does not fit; no more of it is reported' : message();
+    const text = last
+      ? 'there is more that does not fit; no more of it is reported'
+      : printable(message());
     this.warnings.push({ code, offset, path: textOf(path), message: text });
   }
 

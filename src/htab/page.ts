@@ -1,7 +1,7 @@
 import { lowerBound } from './lower-bound.js';
 import { HPTE_BYTES } from './order.js';
 
-/** Bytes of a page beside its room: its objects, and its place in a table. As measured with Node 20. */
+/** Bytes of a page beside its room: its objects and its place in a table, rounded up. */
 const PAGE_BYTES = 512;
 const HPTE_WORDS = HPTE_BYTES / 4;
 /** Capacity of a page that has outgrown none. */

@@ -2,6 +2,7 @@ import { ByteReader, type ByteReaderOptions, LARGEST_ENSURE } from '../bytes/rea
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, UnsupportedError } from '../errors.js';
 import { exceeded } from '../limits.js';
+import { printable } from '../printable.js';
 import { readConfiguration, text } from './configuration.js';
 import {
   COMMANDS,
@@ -387,7 +388,7 @@ class StreamWalk {
     if (++this.#warned > limits.warnings) {
       throw exceeded(limits, 'warnings', 'there is too much to warn of', { offset });
     }
-    this.#warnings.push({ code, offset, message });
+    this.#warnings.push({ code, offset, message: printable(message) });
   }
 
   *#takeWarnings(): Generator<StreamEvent> {

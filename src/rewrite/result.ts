@@ -1,6 +1,7 @@
 import type { RehashCounts } from '../htab/rehash.js';
 import { SECTION_NAME } from '../htab/section.js';
 import type { Tally } from '../htab/tally.js';
+import { printable } from '../printable.js';
 import type { StreamInfo } from '../snapshot/describe.js';
 import type { Wrapping } from './wrapping.js';
 
@@ -79,5 +80,5 @@ export function streamWarnings({ warnings }: StreamInfo): RewriteWarning[] {
 
 /** A warning without a place. */
 export function warning(code: string, message: string): RewriteWarning {
-  return { code, offset: undefined, message };
+  return { code, offset: undefined, message: printable(message) };
 }

@@ -1,4 +1,4 @@
-import { IoError, SpaprHtabError } from '../../errors.js';
+import { IoError } from '../../errors.js';
 import { type ByteOrder, HEADER_BYTES } from '../../htab/block.js';
 import { HPTE_BYTES } from '../../htab/order.js';
 import { checkChoice, checkLength, checkU64 } from '../arguments.js';
@@ -141,7 +141,7 @@ export class SoftwareDescriptor implements HtabDescriptor {
       try {
         yield* this.#write(bytes.subarray(at, next), next - at);
       } catch (error) {
-        const errno = error instanceof SpaprHtabError ? error.actual : undefined;
+        const errno = error instanceof IoError ? error.actual : undefined;
         if (errno === undefined) throw error;
         return { blocks, bytes: at, errno };
       }

@@ -2,6 +2,10 @@ import { lowerBound } from '../../htab/lower-bound.js';
 import { HPTE_BYTES } from '../../htab/order.js';
 
 const INITIAL = 4;
+/** Bytes of an item. */
+const ITEM_BYTES = HPTE_BYTES + 3;
+/** Bytes of a page beside its items: four objects, and its place among the others. */
+const PAGE_BYTES = 768;
 
 /** Bits of the state byte of a slot. One that is set makes the slot "dirty" (hpte_dirty). */
 export const MODIFIED = 1;
@@ -33,7 +37,16 @@ export class SlotPage {
   constructor(
     /** Slot of the table at which the page begins. */
     readonly first: number,
-  ) {}
+    /** Told before memory is taken, how many bytes more; it may refuse with an error. */
+    private readonly take: (bytes: number) => void = () => {},
+  ) {
+    take(this.memory);
+  }
+
+  /** Bytes that it takes. */
+  get memory(): number {
+    return PAGE_BYTES + this.#slots.length * ITEM_BYTES;
+  }
 
   /** Number of items. */
   get count(): number {
@@ -100,6 +113,7 @@ export class SlotPage {
 
   #grow(): void {
     const capacity = Math.ceil(this.#slots.length * 1.5);
+    this.take((capacity - this.#slots.length) * ITEM_BYTES);
     const slots = new Uint16Array(capacity);
     slots.set(this.#slots);
     this.#slots = slots;

@@ -1,4 +1,5 @@
 import { slotsOfOrder } from '../../htab/order.js';
+import { exceeded, type LimitOptions, type Limits, limitsOf } from '../../limits.js';
 import { OCCUPIED, SlotPage } from './page.js';
 import { type PageCursor, PageList } from './pages.js';
 
@@ -16,9 +17,19 @@ export class SlotTable {
   readonly pageSlots: number;
   #pages = new PageList();
   #last: SlotPage | undefined;
+  /** Memory of the pages. */
+  #bytes = 0;
+  readonly #limits: Limits;
 
-  /** @param order 18 to 46 */
-  constructor(readonly order: number) {
+  /**
+   * @param order 18 to 46
+   * @param limits of them, `tableBytes` counts here
+   */
+  constructor(
+    readonly order: number,
+    limits?: LimitOptions,
+  ) {
+    this.#limits = limitsOf(limits);
     this.slots = slotsOfOrder(order);
     // About 2^16 pages for a full table, within bounds that keep an insertion cheap.
     this.pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
@@ -36,15 +47,22 @@ export class SlotTable {
     return this.#last;
   }
 
-  /** The page of a slot, which is made if it does not exist. */
+  /** The page of a slot, which is made if it does not exist. @throws LimitError */
   makePage(slot: number): SlotPage {
     const found = this.pageOf(slot);
     if (found !== undefined) return found;
-    const page = new SlotPage(this.#firstOf(slot));
+    const page = new SlotPage(this.#firstOf(slot), this.#take);
     this.#pages.add(page);
     this.#last = page;
     return page;
   }
+
+  readonly #take = (bytes: number): void => {
+    this.#bytes += bytes;
+    if (this.#bytes <= this.#limits.tableBytes) return;
+    this.#bytes -= bytes;
+    throw exceeded(this.#limits, 'tableBytes', 'the table takes too much memory');
+  };
 
   #firstOf(slot: number): number {
     return slot - (slot % this.pageSlots);
@@ -62,13 +80,17 @@ export class SlotTable {
    */
   reset(): void {
     const kept = new PageList();
+    let bytes = 0;
     for (const cursor = this.#pages.from(0); cursor.page !== undefined; cursor.next()) {
       const { page } = cursor;
       page.clearEntries();
       page.compact();
-      if (page.count > 0) kept.add(page);
+      if (page.count === 0) continue;
+      kept.add(page);
+      bytes += page.memory;
     }
     this.#pages = kept;
+    this.#bytes = bytes;
     this.#last = undefined;
   }
 }

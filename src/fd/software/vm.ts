@@ -2,6 +2,7 @@ import { UsageError } from '../../errors.js';
 import type { ByteOrder } from '../../htab/block.js';
 import { HPTE_BYTES, isOrder, MAX_ORDER, MIN_ORDER, noSuchOrder } from '../../htab/order.js';
 import type { HashPageTable } from '../../htab/table.js';
+import { type LimitOptions, limitsOf } from '../../limits.js';
 import { checkChoice, checkSlot, checkU64 } from '../arguments.js';
 import { htabFdError } from '../descriptor.js';
 import { HtabFd } from '../htab-fd.js';
@@ -34,6 +35,8 @@ export interface SoftwareHtabOptions {
   readonly byteOrder?: ByteOrder | undefined;
   /** Largest order for which the host finds memory; more is ENOMEM. Default 46. */
   readonly maxOrder?: number | undefined;
+  /** Of them, `tableBytes` counts here: what would take more ends in a LimitError. Default: DEFAULT_LIMITS. */
+  readonly limits?: LimitOptions | undefined;
 }
 
 /** KVM_PPC_MMUV3_RADIX and KVM_PPC_MMUV3_GTSE (include/uapi/linux/kvm.h). */
@@ -62,6 +65,7 @@ const CONFIGURE = 'set the MMU mode';
 export class SoftwareHtab {
   readonly #vm: VmState;
   readonly #maxOrder: number;
+  readonly #limits: LimitOptions | undefined;
 
   /**
    * @throws UsageError `E_ORDER`; `E_USAGE` for memory slots that no VM can have, and other options
@@ -78,6 +82,8 @@ export class SoftwareHtab {
       throw new UsageError('E_USAGE', 'maxOrder is no whole number', { actual: String(maxOrder) });
     }
     this.#maxOrder = maxOrder;
+    this.#limits = options.limits;
+    limitsOf(options.limits);
     this.#vm = new VmState(new KernelHpt(host), byteOrder, blocksPerWrite);
     if (options.memory !== undefined) this.setMemory(options.memory);
     if (order !== undefined) this.allocate(order);
@@ -149,7 +155,7 @@ export class SoftwareHtab {
       const words = `the host has no memory for order ${order}. There is no HPT now`;
       throw htabFdError(ALLOCATE, 'ENOMEM', words);
     }
-    return new SlotTable(order);
+    return new SlotTable(order, this.#limits);
   }
 
   /**
