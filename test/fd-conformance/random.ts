@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Answer, Backend, Fd, MemorySlot } from './backend.js';
 import { Bench, type Entry } from './bench.js';
+import { HostileWrites } from './hostile.js';
 
 /** One call. Everything in it comes from the seed, nothing from an answer. */
 export type Operation =
@@ -31,7 +32,7 @@ const LAYOUTS: readonly (readonly MemorySlot[])[] = [
 ];
 
 /** xorshift32: the same numbers on every machine. */
-class Random {
+export class Random {
   #state: number;
 
   constructor(seed: number) {
@@ -217,18 +218,32 @@ export function answerText(answer: Answer<unknown>): string {
   return `${value.length}:${createHash('sha256').update(value).digest('hex').slice(0, 16)}`;
 }
 
+/** Operations of every kind, or writes that are wrong. */
+export type SequenceKind = 'operations' | 'hostile writes';
+
+export interface SequencePlan {
+  readonly kind: SequenceKind;
+  readonly seed: number;
+  /** Operations, or writes. */
+  readonly length: number;
+}
+
+function operationsOf({ kind, seed, length }: SequencePlan, bench: Bench): Generator<Operation> {
+  if (kind === 'operations') return new Sequence(seed, bench).operations(length);
+  return new HostileWrites(new Random(seed), bench).operations(length);
+}
+
 /** Runs a sequence; one answer for each operation. */
 export async function runSequence(
   backend: Backend,
-  seed: number,
-  count: number,
+  plan: SequencePlan,
   visit: (operation: Operation, answer: string) => void,
 ): Promise<void> {
   const bench = new Bench(backend);
   const fds: (Fd | undefined)[] = [];
   try {
     const { vm } = await bench.vm(18);
-    for (const operation of new Sequence(seed, bench).operations(count)) {
+    for (const operation of operationsOf(plan, bench)) {
       visit(operation, answerText(await perform(operation)));
     }
 

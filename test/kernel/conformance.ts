@@ -1,7 +1,7 @@
 /**
  * Runs inside: every check of the conformance suite on the kernel's own fd, and sequences of random
- * operations, whose answers are written down. Arguments: the host; the first seed, how many, and the
- * operations of each.
+ * operations and of writes that are wrong, whose answers are written down. Arguments: the host; the
+ * first seed, how many of either kind, and the operations or writes of each.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -30,11 +30,14 @@ async function main(host: Host, first: number, count: number, length: number): P
     checks.push(await outcome(check.id, () => check.run(kvm)));
   }
   const sequences: SequenceResult[] = [];
-  for (let seed = first; seed < first + count; seed++) {
-    await forget();
-    const answers: string[] = [];
-    await runSequence(backend, seed, length, (_, answer) => answers.push(answer));
-    sequences.push({ seed, length, answers });
+  for (const kind of ['operations', 'hostile writes'] as const) {
+    for (let seed = first; seed < first + count; seed++) {
+      await forget();
+      const plan = { kind, seed, length };
+      const answers: string[] = [];
+      await runSequence(backend, plan, (_, answer) => answers.push(answer));
+      sequences.push({ ...plan, answers });
+    }
   }
   const results = process.env.SPAPR_HTAB_RESULTS ?? '.';
   writeFileSync(join(results, 'conformance.json'), JSON.stringify({ host, checks, sequences }));

@@ -1,6 +1,6 @@
 /**
  * `npm run test:kernel`: the conformance suite on real kernels, on every machine, and random
- * operations compared between them and the table in memory.
+ * operations and hostile writes compared between them and the table in memory.
  */
 import { parseArgs } from 'node:util';
 import { MACHINES, type Machine, prepare } from './machine.js';

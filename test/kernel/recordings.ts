@@ -3,7 +3,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import type { Host } from '../fd-conformance/backend.js';
 import type { SequenceResult } from './report.js';
 
-/** What a kernel answered to sequences of random operations, kept for machines without QEMU. */
+/** What a kernel answered to random operations and hostile writes, kept for machines without QEMU. */
 export interface Recording {
   readonly host: Host;
   /** Machine and kernel, in words. */

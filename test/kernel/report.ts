@@ -1,5 +1,5 @@
 import type { Host } from '../fd-conformance/backend.js';
-import { operationText, runSequence } from '../fd-conformance/random.js';
+import { operationText, runSequence, type SequencePlan } from '../fd-conformance/random.js';
 import { softwareBackend } from '../fd-conformance/software-backend.js';
 
 export type { Host };
@@ -12,9 +12,7 @@ export interface CheckResult {
 }
 
 /** Answers of a kernel to a sequence of random operations; see fd-conformance/random.ts. */
-export interface SequenceResult {
-  readonly seed: number;
-  readonly length: number;
+export interface SequenceResult extends SequencePlan {
   readonly answers: readonly string[];
 }
 
@@ -35,9 +33,9 @@ export async function compare(host: Host, recorded: SequenceResult): Promise<Dif
   const differences: Difference[] = [];
   const backend = softwareBackend(host, 'kernel');
   let at = 0;
-  await runSequence(backend, recorded.seed, recorded.length, (operation, software) => {
+  await runSequence(backend, recorded, (operation, software) => {
     const kernel = recorded.answers[at] ?? 'nothing';
-    const text = `seed ${recorded.seed}, ${at}: ${operationText(operation)}`;
+    const text = `${recorded.kind}, seed ${recorded.seed}, ${at}: ${operationText(operation)}`;
     if (kernel !== software) differences.push({ operation: text, kernel, software });
     at++;
   });
