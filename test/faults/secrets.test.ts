@@ -133,7 +133,7 @@ describe.each(KINDS)('%s', (name, bytes) => {
       const file = i === 0 ? bytes : damaged(bytes, next);
       writeFileSync(input, file);
       // Every verb on the sound one; in turn on the others.
-      const verbs = i === 0 ? VERBS : VERBS.slice(i % VERBS.length).slice(0, 2);
+      const verbs = i === 0 ? VERBS : VERBS.slice(i % VERBS.length).slice(0, 1);
       for (const [verb = '', ...rest] of verbs) {
         const { code, text } = await say([verb, input, ...rest]);
         codes.add(code);
