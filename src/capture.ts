@@ -11,8 +11,8 @@ import { boltedOnly } from './htab/bolted.js';
 import { Coverage } from './htab/coverage.js';
 import type { HtabItem, HtabItems } from './htab/items.js';
 import { decodeKernel, encodeKernel } from './htab/kernel.js';
+import { orderRequired } from './htab/missing.js';
 import { isOrder, MAX_INDEXED_ORDER, noSuchOrder, slotsOfOrder } from './htab/order.js';
-import { orderRequired } from './htab/table.js';
 import type { InputWarning } from './input.js';
 import { formatFor, type HptOutput, partsWarnings, withOutput } from './output.js';
 

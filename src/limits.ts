@@ -5,7 +5,7 @@ import { LimitError, UsageError } from './errors.js';
  * snapshots stay far below (docs/limits.md says what of), and can be raised or lowered by name.
  * Bytes unless the name says otherwise; `Infinity` lifts a bound.
  */
-export const DEFAULT_LIMITS = {
+export const DEFAULT_LIMITS = Object.freeze({
   /** Containers in one another: a gzip of a libvirt image of an xz is three. */
   containers: 4,
   /** XML, cookie and padding of a libvirt image. libvirt writes a few ten KiB. */
@@ -62,7 +62,7 @@ export const DEFAULT_LIMITS = {
   order: 46,
   /** Memory that one table takes: a HashPageTable, a SoftwareHtab, or the count of one. */
   tableBytes: 8 * 1024 ** 3,
-} as const satisfies Readonly<Record<string, number>>;
+} as const satisfies Readonly<Record<string, number>>);
 
 export type LimitName = keyof typeof DEFAULT_LIMITS;
 
@@ -72,8 +72,8 @@ export type Limits = Readonly<Record<LimitName, number>>;
 /** Limits that differ from {@link DEFAULT_LIMITS}, by name. */
 export type LimitOptions = Readonly<Partial<Record<LimitName, number | undefined>>>;
 
-/** What was given to `limitsOf` and what it made of that: the same object comes by many times. */
-const known = new WeakMap<LimitOptions, Limits>();
+/** What `limitsOf` has made: it is handed on, and comes by again. */
+const made = new WeakSet<LimitOptions>([DEFAULT_LIMITS]);
 
 /**
  * All limits: those that were given, and the defaults of the others.
@@ -81,8 +81,7 @@ const known = new WeakMap<LimitOptions, Limits>();
  */
 export function limitsOf(given: LimitOptions | undefined): Limits {
   if (given === undefined) return DEFAULT_LIMITS;
-  const before = known.get(given);
-  if (before !== undefined) return before;
+  if (made.has(given)) return given as Limits;
   const limits: Record<LimitName, number> = { ...DEFAULT_LIMITS };
   for (const [name, value] of Object.entries(given)) {
     if (!isLimit(name)) {
@@ -98,11 +97,11 @@ export function limitsOf(given: LimitOptions | undefined): Limits {
     }
     limits[name] = value;
   }
-  known.set(given, limits);
+  made.add(Object.freeze(limits));
   return limits;
 }
 
-export function isLimit(name: string): name is LimitName {
+function isLimit(name: string): name is LimitName {
   return Object.hasOwn(DEFAULT_LIMITS, name);
 }
 

@@ -298,6 +298,15 @@ describe('options that are none', () => {
     await expect(promise).rejects.toMatchObject({ code: 'E_USAGE' });
   });
 
+  test('what the caller changes afterwards counts from the next call on; the defaults are fixed', async () => {
+    const limits: { sections: number } = { sections: 1000 };
+    await inspect(memory(smallGuest()), { limits });
+    limits.sections = 1;
+    const promise = inspect(memory(smallGuest()), { limits });
+    await expect(promise).rejects.toMatchObject({ code: 'E_LIMIT', value: 1 });
+    expect(Object.isFrozen(DEFAULT_LIMITS)).toBe(true);
+  });
+
   test('undefined is the default, Infinity is no limit', () => {
     expect(limitsOf({ sections: undefined, parts: Number.POSITIVE_INFINITY })).toEqual({
       ...SOURCE,

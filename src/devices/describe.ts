@@ -47,8 +47,8 @@ export async function* describeDevices(
   source: ByteSource,
   options: DescribeDevicesOptions = {},
 ): AsyncGenerator<DeviceReport> {
-  const { limits, onWarning, onEvent } = options;
-  const { deviceBytes } = limitsOf(limits);
+  const { onWarning, onEvent } = options;
+  const limits = limitsOf(options.limits);
   const { found } = await findVmdesc(source, options.start ?? 0, limits);
   const descriptions = new Descriptions(found?.devices ?? []);
   let current: Pick<DeviceReport, 'tree' | 'reason'> | undefined;
@@ -61,7 +61,7 @@ export async function* describeDevices(
         current = { tree: undefined, reason: 'no description' };
         continue;
       }
-      const payload = await collect(event, deviceBytes);
+      const payload = await collect(event, limits.deviceBytes);
       if (payload === undefined) {
         current = { tree: undefined, reason: 'too large' };
         continue;

@@ -2,8 +2,8 @@ import type { ArchiveOrigin } from '../archive/encode.js';
 import type { ByteOrder } from '../htab/block.js';
 import type { HtabItem, HtabItems } from '../htab/items.js';
 import { encodeKernel } from '../htab/kernel.js';
+import { orderRequired } from '../htab/missing.js';
 import { encodeSection } from '../htab/section.js';
-import { orderRequired } from '../htab/table.js';
 import type { HptFormat } from './format.js';
 
 export interface EncodeOptions {

@@ -1,4 +1,4 @@
-import type { LimitOptions } from '../limits.js';
+import { type LimitOptions, type Limits, limitsOf } from '../limits.js';
 import type { BlockBatch } from './block.js';
 import { FLAG_BOLTED, FLAG_VALID, FLAGS_BYTE } from './hpte.js';
 import type { HtabItem } from './items.js';
@@ -31,7 +31,7 @@ export interface HtabSummary {
 /** Counts what a table will hold without holding it; see {@link SlotMarks}. */
 export class Census {
   #marks: SlotMarks;
-  readonly #limits: LimitOptions | undefined;
+  readonly #limits: Limits;
   #order: number | undefined;
   #radix = false;
   #parts = 0;
@@ -44,8 +44,8 @@ export class Census {
 
   /** @param limits of them, `tableBytes` counts here. Default: DEFAULT_LIMITS */
   constructor(limits?: LimitOptions) {
-    this.#limits = limits;
-    this.#marks = new SlotMarks(limits);
+    this.#limits = limitsOf(limits);
+    this.#marks = new SlotMarks(this.#limits);
   }
 
   /** @throws LimitError */

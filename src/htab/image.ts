@@ -3,9 +3,9 @@ import type { ByteReader } from '../bytes/reader.js';
 import { FormatError } from '../errors.js';
 import { FLAG_VALID, FLAGS_BYTE } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
+import { noHpt, orderRequired } from './missing.js';
 import { bytesOfOrder, HPTE_BYTES, orderOfSlots, slotsOfOrder } from './order.js';
 import { RunBuilder } from './runs.js';
-import { noHpt, orderRequired } from './table.js';
 
 /**
  * The flat image of an HPT: 2^order bytes, slot after slot, entries big-endian, empty slots zero;

@@ -1,4 +1,5 @@
-import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
+import type { LimitOptions } from '../limits.js';
+import { TableMemory } from './table-memory.js';
 
 /** What a slot holds: bit 0 valid, bit 1 bolted. */
 export const EMPTY = 0;
@@ -35,8 +36,7 @@ export class SlotMarks {
   readonly #free: number[] = [];
   /** Leaves that were made. */
   #leaves = 0;
-  #bytes = 0;
-  readonly #limits: Limits;
+  readonly #memory: TableMemory;
   /** The leaf that was marked last, as the next entry is mostly in the same: number and place. */
   #number = -1;
   #place = 0;
@@ -45,7 +45,7 @@ export class SlotMarks {
   #branch: Int32Array | undefined;
 
   constructor(limits?: LimitOptions) {
-    this.#limits = limitsOf(limits);
+    this.#memory = new TableMemory(limits, 'the count of the table');
   }
 
   /** @throws LimitError when that takes too much memory */
@@ -123,23 +123,17 @@ export class SlotMarks {
   #newLeaf(number: number): number {
     let branch = this.#branchOf(number);
     if (branch === undefined) {
-      this.#account(FAN * Int32Array.BYTES_PER_ELEMENT);
+      this.#memory.take(FAN * Int32Array.BYTES_PER_ELEMENT);
       branch = new Int32Array(FAN);
       this.#branch = branch;
       this.#branches.set(this.#branchNumber, branch);
     }
     const place = this.#free.pop() ?? this.#leaves++;
     if (place === this.#chunks.length * FAN) {
-      this.#account(FAN * (LEAF_BYTES + Uint16Array.BYTES_PER_ELEMENT));
+      this.#memory.take(FAN * (LEAF_BYTES + Uint16Array.BYTES_PER_ELEMENT));
       this.#chunks.push({ bits: new Uint8Array(FAN * LEAF_BYTES), used: new Uint16Array(FAN) });
     }
     branch[number % FAN] = place + 1;
     return place + 1;
-  }
-
-  #account(bytes: number): void {
-    this.#bytes += bytes;
-    if (this.#bytes <= this.#limits.tableBytes) return;
-    throw exceeded(this.#limits, 'tableBytes', 'counting the table takes too much memory');
   }
 }

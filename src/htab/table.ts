@@ -1,6 +1,6 @@
 import { Pace } from '../bytes/pace.js';
-import { FormatError, UnsupportedError, UsageError } from '../errors.js';
-import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
+import { FormatError } from '../errors.js';
+import { type LimitOptions, type Limits, limitsOf } from '../limits.js';
 import { BlockBatch, type HtabBlock } from './block.js';
 import {
   clearSoftwareBits,
@@ -11,9 +11,11 @@ import {
   type Hpte,
 } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
+import { noHpt, orderRequired } from './missing.js';
 import { HPTE_BYTES, isOrder, noSuchOrder, slotsOfOrder } from './order.js';
 import { type PageRoom, TablePage } from './page.js';
 import { RunBuilder } from './runs.js';
+import { TableMemory } from './table-memory.js';
 
 /**
  * Slots of one page. Large enough that what a page costs itself is little beside its entries even in
@@ -61,9 +63,8 @@ export class HashPageTable {
   #room: PageRoom | undefined;
   #fresh: TablePage | undefined;
 
-  /** Memory that the pages take, but for the one that is still in the room. */
-  #bytes = 0;
-  readonly #limits: Limits;
+  /** Of the pages, but for the one that is still in the room. */
+  readonly #memory: TableMemory;
 
   /**
    * @param limits of them, `tableBytes` counts here. Default: DEFAULT_LIMITS
@@ -74,7 +75,7 @@ export class HashPageTable {
     readonly order: number,
     limits?: LimitOptions,
   ) {
-    this.#limits = limitsOf(limits);
+    this.#memory = new TableMemory(limits);
     if (!isOrder(order)) throw noSuchOrder(order);
     this.slots = slotsOfOrder(order);
   }
@@ -171,7 +172,7 @@ export class HashPageTable {
 
   /** @internal Sets one page; it has entries. */
   setPage(number: number, page: TablePage): void {
-    this.#account(page.memory - (this.#pages.get(number)?.memory ?? 0));
+    this.#memory.take(page.memory - (this.#pages.get(number)?.memory ?? 0));
     this.#pages.set(number, page);
     this.#top = Math.max(this.#top, number);
     this.#page = undefined;
@@ -187,7 +188,7 @@ export class HashPageTable {
         this.#page !== undefined && number === this.#number ? this.#page : this.#open(number);
       const before = page.memory;
       page.set(slot, step, view, at + i * HPTE_BYTES);
-      if (page.memory !== before && page !== this.#fresh) this.#account(page.memory - before);
+      if (page.memory !== before && page !== this.#fresh) this.#memory.take(page.memory - before);
       // An all-zero entry is an empty slot, whatever the block calls it.
       if (page.empty) this.#remove(number, page);
       i += step;
@@ -215,7 +216,7 @@ export class HashPageTable {
     if (page === undefined) {
       if (this.#fresh !== undefined) {
         this.#fresh.fit();
-        this.#account(this.#fresh.memory);
+        this.#memory.take(this.#fresh.memory);
       }
       this.#room ??= TablePage.room(PAGE_SLOTS);
       page = new TablePage(this.#room);
@@ -228,16 +229,10 @@ export class HashPageTable {
     return page;
   }
 
-  #account(bytes: number): void {
-    this.#bytes += bytes;
-    if (this.#bytes <= this.#limits.tableBytes) return;
-    throw exceeded(this.#limits, 'tableBytes', 'the table takes too much memory');
-  }
-
   #remove(number: number, page: TablePage): void {
     this.#pages.delete(number);
     if (page === this.#fresh) this.#fresh = undefined;
-    else this.#account(-page.memory);
+    else this.#memory.give(page.memory);
     if (number === this.#number) this.#page = undefined;
   }
 
@@ -363,18 +358,18 @@ export class HashPageTable {
 export class TableBuilder {
   #table: HashPageTable | undefined;
   #radix = false;
+  readonly #limits: Limits;
 
-  constructor(
-    order?: number,
-    private readonly limits?: LimitOptions,
-  ) {
-    if (order !== undefined) this.#table = new HashPageTable(order, limits);
+  /** @param limits of them, `tableBytes` counts here. Default: DEFAULT_LIMITS */
+  constructor(order?: number, limits?: LimitOptions) {
+    this.#limits = limitsOf(limits);
+    if (order !== undefined) this.#table = new HashPageTable(order, this.#limits);
   }
 
   /** @throws UsageError `E_ORDER_REQUIRED`, FormatError `E_BLOCK_RANGE`, LimitError */
   add(item: HtabItem): void {
     if (item.type === 'order') {
-      this.#table = new HashPageTable(item.order, this.limits);
+      this.#table = new HashPageTable(item.order, this.#limits);
       this.#radix = false;
     } else if (item.type === 'no-hpt') {
       this.#radix = true;
@@ -410,20 +405,4 @@ function sameEntries(a: Uint8Array, b: Uint8Array, ignoreSoftwareBits: boolean):
 
 function miscounted(index: number, nValid: number, bytes: number): RangeError {
   return new RangeError(`block ${index}: ${nValid} entries in ${bytes} bytes`);
-}
-
-/** The error for a guest that has no HPT where one is needed. */
-export function noHpt(): UnsupportedError {
-  return new UnsupportedError(
-    'E_NO_HPT',
-    'the guest has no hashed page table: its MMU runs in radix mode (-1 in spapr/htab)',
-  );
-}
-
-/** The error for blocks of a table whose size nothing tells. */
-export function orderRequired(): UsageError {
-  return new UsageError(
-    'E_ORDER_REQUIRED',
-    'the order of the table is not in this input and cannot be told from it; give it (--order N)',
-  );
 }

@@ -2,9 +2,10 @@ import type { OperationOptions } from '../bytes/reader.js';
 import { type SpaprHtabError, UnsupportedError, UsageError } from '../errors.js';
 import { boltedOnly } from '../htab/bolted.js';
 import type { HtabItems } from '../htab/items.js';
+import { noHpt } from '../htab/missing.js';
 import { slotsOfOrder } from '../htab/order.js';
 import { type RehashCounts, rehash } from '../htab/rehash.js';
-import { HashPageTable, noHpt } from '../htab/table.js';
+import { HashPageTable } from '../htab/table.js';
 import { allInLast, withoutHpt } from './payloads.js';
 
 /** What is wanted of the HPT of a stream. Edits combine, in the order in which they stand here. */

@@ -1,5 +1,6 @@
 import { slotsOfOrder } from '../../htab/order.js';
-import { exceeded, type LimitOptions, type Limits, limitsOf } from '../../limits.js';
+import { TableMemory } from '../../htab/table-memory.js';
+import { type LimitOptions, type Limits, limitsOf } from '../../limits.js';
 import { OCCUPIED, SlotPage } from './page.js';
 import { type PageCursor, PageList } from './pages.js';
 
@@ -17,8 +18,8 @@ export class SlotTable {
   readonly pageSlots: number;
   #pages = new PageList();
   #last: SlotPage | undefined;
-  /** Memory of the pages. */
-  #bytes = 0;
+  /** Of the pages. */
+  #memory: TableMemory;
   readonly #limits: Limits;
 
   /**
@@ -30,6 +31,7 @@ export class SlotTable {
     limits?: LimitOptions,
   ) {
     this.#limits = limitsOf(limits);
+    this.#memory = new TableMemory(this.#limits);
     this.slots = slotsOfOrder(order);
     // About 2^16 pages for a full table, within bounds that keep an insertion cheap.
     this.pageSlots = 2 ** Math.min(13, Math.max(8, order - 4 - 16));
@@ -51,18 +53,11 @@ export class SlotTable {
   makePage(slot: number): SlotPage {
     const found = this.pageOf(slot);
     if (found !== undefined) return found;
-    const page = new SlotPage(this.#firstOf(slot), this.#take);
+    const page = new SlotPage(this.#firstOf(slot), (bytes) => this.#memory.take(bytes));
     this.#pages.add(page);
     this.#last = page;
     return page;
   }
-
-  readonly #take = (bytes: number): void => {
-    this.#bytes += bytes;
-    if (this.#bytes <= this.#limits.tableBytes) return;
-    this.#bytes -= bytes;
-    throw exceeded(this.#limits, 'tableBytes', 'the table takes too much memory');
-  };
 
   #firstOf(slot: number): number {
     return slot - (slot % this.pageSlots);
@@ -80,17 +75,17 @@ export class SlotTable {
    */
   reset(): void {
     const kept = new PageList();
-    let bytes = 0;
+    const memory = new TableMemory(this.#limits);
     for (const cursor = this.#pages.from(0); cursor.page !== undefined; cursor.next()) {
       const { page } = cursor;
       page.clearEntries();
       page.compact();
       if (page.count === 0) continue;
       kept.add(page);
-      bytes += page.memory;
+      memory.take(page.memory);
     }
     this.#pages = kept;
-    this.#bytes = bytes;
+    this.#memory = memory;
     this.#last = undefined;
   }
 }

@@ -2,7 +2,7 @@ import { UsageError } from '../../errors.js';
 import type { ByteOrder } from '../../htab/block.js';
 import { HPTE_BYTES, isOrder, MAX_ORDER, MIN_ORDER, noSuchOrder } from '../../htab/order.js';
 import type { HashPageTable } from '../../htab/table.js';
-import { type LimitOptions, limitsOf } from '../../limits.js';
+import { type LimitOptions, type Limits, limitsOf } from '../../limits.js';
 import { checkChoice, checkSlot, checkU64 } from '../arguments.js';
 import { htabFdError } from '../descriptor.js';
 import { HtabFd } from '../htab-fd.js';
@@ -65,7 +65,7 @@ const CONFIGURE = 'set the MMU mode';
 export class SoftwareHtab {
   readonly #vm: VmState;
   readonly #maxOrder: number;
-  readonly #limits: LimitOptions | undefined;
+  readonly #limits: Limits;
 
   /**
    * @throws UsageError `E_ORDER`; `E_USAGE` for memory slots that no VM can have, and other options
@@ -82,8 +82,7 @@ export class SoftwareHtab {
       throw new UsageError('E_USAGE', 'maxOrder is no whole number', { actual: String(maxOrder) });
     }
     this.#maxOrder = maxOrder;
-    this.#limits = options.limits;
-    limitsOf(options.limits);
+    this.#limits = limitsOf(options.limits);
     this.#vm = new VmState(new KernelHpt(host), byteOrder, blocksPerWrite);
     if (options.memory !== undefined) this.setMemory(options.memory);
     if (order !== undefined) this.allocate(order);
