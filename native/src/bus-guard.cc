@@ -5,27 +5,28 @@
 #include <atomic>
 #include <csetjmp>
 #include <csignal>
+#include <pthread.h>
 
 namespace {
 
 struct Guarded {
-  // 0 while nobody uses it, 1 while it is being prepared.
-  std::atomic<uintptr_t> begin{0};
+  // The thread that works there: only that one touches what follows, in its handler too.
+  std::atomic<pthread_t> owner{};
+  uintptr_t begin = 0;
   uintptr_t end = 0;
   sigjmp_buf back;
 };
-constexpr uintptr_t kFree = 0;
-constexpr uintptr_t kPrepared = 1;
+constexpr pthread_t kNobody{};
 
 // As many at once as threads of the pool may walk; one that finds no place reads in the plain way.
 Guarded guarded[64];
 struct sigaction before;
 
-// Only the thread that works on a mapping touches it: the address tells whose the signal is.
+// What this thread works on, where the address is in it.
 Guarded* Find(uintptr_t address) {
   for (Guarded& one : guarded) {
-    const uintptr_t begin = one.begin.load(std::memory_order_acquire);
-    if (begin > kPrepared && address >= begin && address < one.end) return &one;
+    if (one.owner.load(std::memory_order_relaxed) != pthread_self()) continue;
+    return address >= one.begin && address < one.end ? &one : nullptr;
   }
   return nullptr;
 }
@@ -65,16 +66,14 @@ bool BusGuard::Ready() {
 
 bool BusGuard::Run(const char* bytes, int64_t length, void (*work)(void*), void* context) {
   for (Guarded& one : guarded) {
-    uintptr_t free = kFree;
-    if (!one.begin.compare_exchange_strong(free, kPrepared)) continue;
-    const uintptr_t begin = reinterpret_cast<uintptr_t>(bytes);
-    one.end = begin + static_cast<uintptr_t>(length);
+    pthread_t nobody = kNobody;
+    if (!one.owner.compare_exchange_strong(nobody, pthread_self())) continue;
+    one.begin = reinterpret_cast<uintptr_t>(bytes);
+    one.end = one.begin + static_cast<uintptr_t>(length);
     const bool whole = sigsetjmp(one.back, 1) == 0;
-    if (whole) {
-      one.begin.store(begin, std::memory_order_release);
-      work(context);
-    }
-    one.begin.store(kFree, std::memory_order_release);
+    if (whole) work(context);
+    one.begin = one.end = 0;
+    one.owner.store(kNobody, std::memory_order_release);
     return whole;
   }
   return false;

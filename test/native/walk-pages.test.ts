@@ -3,7 +3,7 @@ import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { loadAddon, type WalkedPages } from '../../src/addon/load.js';
 import { addon, MIB } from '../bytes/support.js';
 import { scratchFile } from '../helpers/sources.js';
@@ -55,6 +55,75 @@ function expected(bytes: Buffer, position: number, end: number, usedLength: numb
     }
   }
   return { position: at, pages, zeroPages };
+}
+
+/** An entry on the edge of the first piece, which begins where a page of the file does. */
+async function cutByTheEdge(edge: number, skews: readonly number[]): Promise<void> {
+  const file = await open(scratchFile('pages'), 'w+');
+  onTestFinished(() => file.close());
+  const word = [page(0x5000), zero(0x5000), zero(0x5000, 3), page(0x5000, 8), u64(0x10)];
+  for (const entry of word) {
+    for (const cut of [0, 1, 7, 8, 9, 10, 4095, 4103, 4104, 4105]) {
+      for (const skew of skews) {
+        // Zero pages too, so that any length can be had to within nine bytes.
+        const begin = skew + ((edge - cut - skew) % 9);
+        const length = edge - cut - begin;
+        const pages = Buffer.alloc(length - (length % (8 + PAGE)), page(0));
+        const zeros = Buffer.alloc(length - pages.length, zero(0));
+        const front = [Buffer.alloc(begin), pages, zeros];
+        const bytes = Buffer.concat([...front, entry, page(0x6000), zero(0)]);
+        await file.truncate(bytes.length);
+        await file.write(bytes, 0, bytes.length, 0);
+        const args = [begin, bytes.length, 0x10000] as const;
+        expect(await walkPages(file.fd, ...args)).toEqual(expected(bytes, ...args));
+      }
+    }
+  }
+}
+
+/** Several entries, and pieces where it is read, cut off at any place, by the end of the file or that given. */
+async function severalPieces(): Promise<void> {
+  const entry = fc.oneof(
+    { weight: 30, arbitrary: fc.record({ kind: fc.constant('page'), times: fc.nat(300) }) },
+    { weight: 30, arbitrary: fc.record({ kind: fc.constant('zero'), times: fc.nat(9000) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('filled'), times: fc.constant(1) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('eos'), times: fc.constant(1) }) },
+  );
+  const make = { page: page(0x1000), zero: zero(0x2000), filled: zero(0, 9), eos: u64(0x10) };
+  let passed = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(entry, { minLength: 3, maxLength: 12 }),
+      fc.nat(10_000),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.boolean(),
+      async (entries, lead, cut, end, flip) => {
+        const body = entries.map(({ kind, times }) => {
+          const one = make[kind as keyof typeof make];
+          return Buffer.alloc(one.length * times, one);
+        });
+        const whole = Buffer.concat([Buffer.alloc(lead, 0x22), ...body]);
+        // The last few bytes too.
+        const bytes = whole.subarray(0, lead + Math.ceil((whole.length - lead) * (1 - cut ** 3)));
+        const at = lead + Math.floor((bytes.length - lead) * end);
+        if (flip && at < bytes.length) bytes[at] = (bytes[at] ?? 0) ^ 0x11;
+        const file = await open(scratchFile('pages', bytes));
+        try {
+          for (const stop of [MOST, bytes.length, at, lead]) {
+            const args = [lead, stop, 0x3000] as const;
+            const result = await walkPages(file.fd, ...args);
+            expect(result).toEqual(expected(bytes, ...args));
+            passed = Math.max(passed, result.position - lead);
+          }
+        } finally {
+          await file.close();
+        }
+      },
+    ),
+    { numRuns: 75 },
+  );
+  expect(passed).toBeGreaterThan(2 * MIB);
 }
 
 describe.runIf(LINUX)('walkPages', () => {
@@ -109,69 +178,8 @@ describe.runIf(LINUX)('walkPages', () => {
     expect(await walkPages(high.fd, 0, MOST, MOST)).toMatchObject({ pages: 1 });
   });
 
-  // Pieces of 512 KiB that begin where a page of the file does, where the file is read; windows of
-  // 16 MiB where it is mapped.
-  test('an entry is one wherever the edge of a piece cuts it', async () => {
-    const word = [page(0x5000), zero(0x5000), zero(0x5000, 3), page(0x5000, 8), u64(0x10)];
-    for (const entry of word) {
-      for (const cut of [...Array.from({ length: 12 }, (_, i) => i), 4095, 4103, 4104, 4105]) {
-        for (const skew of [0, 1, 4000]) {
-          // Zero pages in front, so that any length can be had to within nine bytes.
-          const begin = skew + ((MIB - cut - skew) % 9);
-          const filler = Buffer.alloc(MIB - cut - begin, zero(0));
-          const bytes = Buffer.concat([Buffer.alloc(begin), filler, entry, page(0x6000), zero(0)]);
-          const file = await fileOf(bytes);
-          const args = [begin, MOST, 0x10000] as const;
-          expect(await walkPages(file.fd, ...args)).toEqual(expected(bytes, ...args));
-          await file.close();
-        }
-      }
-    }
-  });
-
-  test('several pieces, cut off at any place, by the end of the file or that given', async () => {
-    const entry = fc.oneof(
-      { weight: 30, arbitrary: fc.record({ kind: fc.constant('page'), times: fc.nat(300) }) },
-      { weight: 30, arbitrary: fc.record({ kind: fc.constant('zero'), times: fc.nat(9000) }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant('filled'), times: fc.constant(1) }) },
-      { weight: 1, arbitrary: fc.record({ kind: fc.constant('eos'), times: fc.constant(1) }) },
-    );
-    const make = { page: page(0x1000), zero: zero(0x2000), filled: zero(0, 9), eos: u64(0x10) };
-    let passed = 0;
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(entry, { minLength: 3, maxLength: 12 }),
-        fc.nat(10_000),
-        fc.double({ min: 0, max: 1, noNaN: true }),
-        fc.double({ min: 0, max: 1, noNaN: true }),
-        fc.boolean(),
-        async (entries, lead, cut, end, flip) => {
-          const body = entries.map(({ kind, times }) => {
-            const one = make[kind as keyof typeof make];
-            return Buffer.alloc(one.length * times, one);
-          });
-          const whole = Buffer.concat([Buffer.alloc(lead, 0x22), ...body]);
-          // The last few bytes too.
-          const bytes = whole.subarray(0, lead + Math.ceil((whole.length - lead) * (1 - cut ** 3)));
-          const at = lead + Math.floor((bytes.length - lead) * end);
-          if (flip && at < bytes.length) bytes[at] = (bytes[at] ?? 0) ^ 0x11;
-          const file = await open(scratchFile('pages', bytes));
-          try {
-            for (const stop of [MOST, bytes.length, at, lead]) {
-              const args = [lead, stop, 0x3000] as const;
-              const result = await walkPages(file.fd, ...args);
-              expect(result).toEqual(expected(bytes, ...args));
-              passed = Math.max(passed, result.position - lead);
-            }
-          } finally {
-            await file.close();
-          }
-        },
-      ),
-      { numRuns: 150 },
-    );
-    expect(passed).toBeGreaterThan(2 * MIB);
-  });
+  test('an entry is one wherever the edge of a window cuts it', () => cutByTheEdge(16 * MIB, [1]));
+  test('several entries, cut off at any place', severalPieces);
 
   test('positions above 4 GiB, and a hole, which is no page', async () => {
     const path = scratchFile('high');
@@ -275,4 +283,20 @@ describe.runIf(LINUX)('walkPages', () => {
     expect(output).toBe(`500 250${ends === 'SIGBUS' ? '' : ` ${ends}`}`);
     expect(await ended).toBe(ends === 'SIGBUS' ? 'SIGBUS' : null);
   });
+});
+
+// Last: when the listener goes, so does the addon's handler, without which nothing is mapped.
+describe.runIf(LINUX)('walkPages where something else handles SIGBUS: the file is read', () => {
+  const listener = () => {};
+  beforeAll(async () => {
+    const file = await open(scratchFile('first', page(0)));
+    await walkPages(file.fd, 0, MOST, MOST);
+    await file.close();
+    process.on('SIGBUS', listener);
+  });
+  afterAll(() => void process.off('SIGBUS', listener));
+
+  test('an entry is one wherever the edge of a piece cuts it', () =>
+    cutByTheEdge(MIB / 2, [0, 1, 4000]));
+  test('several pieces, cut off at any place', severalPieces);
 });
