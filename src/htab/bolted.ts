@@ -1,7 +1,10 @@
-import { FLAG_BOLTED, FLAGS_BYTE } from './hpte.js';
+import { FLAG_BOLTED, FLAG_VALID, FLAGS_BYTE } from './hpte.js';
 import type { HtabItem, HtabItems } from './items.js';
 import { HPTE_BYTES } from './order.js';
 import { RunBuilder } from './runs.js';
+
+/** The kernel looks at V first: what is sent without it, bolted or not, is no entry. */
+const KEPT = FLAG_VALID | FLAG_BOLTED;
 
 /**
  * Keeps the bolted entries, as a read with KVM_GET_HTAB_BOLTED_ONLY gives them: every other entry
@@ -20,7 +23,8 @@ export async function* boltedOnly(items: HtabItems): AsyncGenerator<HtabItem> {
         const from = block.entries.byteOffset - bytes.byteOffset;
         for (let i = 0; i < block.nValid; i++) {
           const at = from + i * HPTE_BYTES;
-          if ((bytes[at + FLAGS_BYTE] ?? 0) & FLAG_BOLTED) runs.valid(block.index + i, bytes, at);
+          const flags = (bytes[at + FLAGS_BYTE] ?? 0) & KEPT;
+          if (flags === KEPT) runs.valid(block.index + i, bytes, at);
           else runs.invalid(block.index + i, 1);
         }
         runs.invalid(block.index + block.nValid, block.nInvalid);

@@ -132,11 +132,11 @@ export function plain(section: Buffer): Plain {
   return { order, parts, table };
 }
 
-/** The table without what is not bolted. DW0 is big-endian: bit 0x10 is in its last byte. */
+/** The table without what is not valid and bolted. DW0 is big-endian: bits 0x11 are in its last byte. */
 export function boltedTable(table: Buffer): Buffer {
   const kept = Buffer.from(table);
   for (let at = 0; at < kept.length; at += 16) {
-    if (((kept[at + 7] ?? 0) & 0x10) === 0) kept.fill(0, at, at + 16);
+    if (((kept[at + 7] ?? 0) & 0x11) !== 0x11) kept.fill(0, at, at + 16);
   }
   return kept;
 }
