@@ -232,7 +232,7 @@ export const streamCases: readonly Case[] = [
         ),
       ]),
   }),
-  ...shaped(['info'], 300_000, {
+  ...shaped(['info'], 700_000, {
     name: 'a description of empty lists',
     unit: 'lists',
     content: (size) => ({
