@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { fixture, load } from '../helpers/fixtures.js';
 import { random } from '../helpers/random.js';
 import { classOf, type DisagreementClass } from './classes.js';
-import { Draw, MUTATIONS, soundStream } from './mutations.js';
+import { MUTATIONS } from './mutations.js';
+import { Draw, soundStream } from './sound.js';
 import { Frame, type Spliced } from './splice.js';
 import { compacted, type OurVerdict, ours, put, qemus, type Verdict } from './verdicts.js';
 
