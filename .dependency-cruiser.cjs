@@ -51,7 +51,7 @@ module.exports = {
       from: { path: '^src/cli/' },
       to: {
         dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown', 'undetermined'],
-        pathNot: '^node_modules/(commander|cli-table3|cli-progress|@types/cli-progress)/',
+        pathNot: '^node_modules/(commander|cli-progress|@types/cli-progress)/',
       },
     },
   ],

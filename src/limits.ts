@@ -46,11 +46,11 @@ export const DEFAULT_LIMITS = Object.freeze({
   /** Objects and arrays in one another, in a description. */
   vmdescDepth: 64,
   /** Values of a description. */
-  vmdescValues: 2_000_000,
+  vmdescValues: 500_000,
   /** State of one device that is decoded; a larger one is reported without its tree. */
   deviceBytes: 64 * 1024 * 1024,
   /** Nodes in the tree of one device; what is beyond stays undecoded. */
-  deviceNodes: 1_000_000,
+  deviceNodes: 250_000,
   /** A target's `-dump-vmstate`. That of QEMU 11.1 has 1.6 million. */
   vmstateBytes: 64 * 1024 * 1024,
   /** Objects and arrays in one another, in that. A struct in a struct is three levels. */

@@ -2,6 +2,7 @@ import { FormatError, throwIfAborted } from '../errors.js';
 import { type LimitOptions, type Limits, limitsOf } from '../limits.js';
 import { abortable } from './abort.js';
 import { type FileRange, fileBehind } from './file-behind.js';
+import { Pace } from './pace.js';
 import { LEFT_OVER, PIECE, ReadAhead, Slot } from './read-ahead.js';
 import type { ByteSource } from './source.js';
 
@@ -30,9 +31,6 @@ export interface ByteReaderOptions extends OperationOptions {
    */
   readonly piece?: number;
 }
-
-/** How much is read before other work of the process gets a turn. */
-const YIELD_BYTES = 64 * 1024 * 1024;
 
 /** Bytes of the first read after a seek, and how much longer each one is than the one before. */
 const FIRST_READ = 64 * 1024;
@@ -66,7 +64,7 @@ export class ByteReader {
   #base: number;
   #tap: ((bytes: Uint8Array) => void) | undefined;
   #tapFrom = 0;
-  #unyielded = 0;
+  readonly #pace = new Pace(undefined);
   /** Bytes of the next read that is not ahead: whoever seeks may seek again soon. */
   #next: number;
   readonly #ahead: ReadAhead;
@@ -113,13 +111,18 @@ export class ByteReader {
    * @throws FormatError `E_TRUNCATED` naming `what` when the source ends before that.
    */
   async ensure(n: number, what: string): Promise<void> {
-    if (this.end - this.pos >= n || (await this.tryEnsure(n))) return;
+    if (await this.tryEnsure(n)) return;
     throw this.truncated(n, what);
   }
 
   /** Like {@link ensure}, but resolves to false at the end of the source. */
   async tryEnsure(n: number): Promise<boolean> {
     if (n > LARGEST_ENSURE) throw new RangeError(`ensure(${n}) exceeds the window`);
+    // A window of tiny elements is long work, and a source may wait for nothing (zeros of a hole).
+    if (this.#pace.due) {
+      await this.#pace.pause();
+      throwIfAborted(this.#signal);
+    }
     while (this.end - this.pos < n) {
       if (!(await this.#fill())) return false;
     }
@@ -146,12 +149,6 @@ export class ByteReader {
     const position = this.#base + this.end;
     const room = this.end < this.#slot.limit && !this.#ahead.expects(position);
     const count = room ? await this.#append(position) : await this.#turnOver(position);
-    // A source that waits for nothing (zeros of a hole) would keep timers and signals from running.
-    this.#unyielded += count;
-    if (this.#unyielded >= YIELD_BYTES) {
-      this.#unyielded = 0;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
     this.#onProgress?.({ position: position + count, total: this.source.size });
     return count > 0;
   }

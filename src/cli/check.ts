@@ -1,7 +1,6 @@
-import Table from 'cli-table3';
 import { type CheckReason, checkSnapshot, type SnapshotCheck, type Verdict } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { borderless, count, json, printable } from './text.js';
+import { columns, count, json, printable } from './text.js';
 
 export interface CheckArguments extends InputArguments {
   readonly vmstate: string;
@@ -43,17 +42,19 @@ function lines(report: SnapshotCheck): string[] {
       name: s.instance === 0 ? s.name : `${s.name} instance ${s.instance}`,
     })),
   ];
-  const table = new Table({ ...borderless(), head: ['verdict', 'section', 'version', 'compared'] });
   const sorted = ORDER.flatMap((verdict) => parts.filter((part) => part.verdict === verdict));
-  for (const { verdict, name, version, compared } of sorted) {
-    table.push([verdict, printable(name), version, compared]);
-  }
+  const rows = sorted.map((part) => [
+    part.verdict,
+    printable(part.name),
+    part.version,
+    part.compared,
+  ]);
   return [
     `Snapshot:    ${printable(configuration.machine ?? 'machine type not recorded')}`,
     `Target:      ${printable(configuration.target)}`,
     `Verdict:     ${summary(report)}`,
     '',
-    table.toString(),
+    ...columns([['verdict', 'section', 'version', 'compared'], ...rows]),
     '',
     ...reasonLines(sorted.flatMap((part) => part.reasons)),
     ...report.warnings.map(({ message }) => printable(`warning: ${message}`)),

@@ -1,6 +1,5 @@
-import Table from 'cli-table3';
 import { type DoctorReport, doctor } from '../index.js';
-import { borderless, json, printable } from './text.js';
+import { columns, json, printable } from './text.js';
 
 /** `spapr-htab doctor`. */
 export async function runDoctor(args: { readonly json?: boolean }, version: string): Promise<void> {
@@ -22,8 +21,7 @@ function kvmText({ failure, apiVersion, htabFd }: DoctorReport['kvm']): string {
 function text(report: DoctorReport & { readonly version: string }): string {
   const { version, platform, arch, endianness, kernel, node, addon, kvm, htabFd, programs } =
     report;
-  const table = new Table(borderless());
-  table.push(
+  const rows = [
     ['spapr-htab', version],
     ['system', `${platform} ${kernel}, ${arch}, ${endianness}-endian`],
     ['Node', node],
@@ -34,10 +32,8 @@ function text(report: DoctorReport & { readonly version: string }): string {
       found.program,
       found.path ?? `not found; on Debian: apt-get install ${found.package}`,
     ]),
-  );
-  return table
-    .toString()
-    .split('\n')
+  ];
+  return columns(rows)
     .map((line) => printable(line.trimEnd()))
     .join('\n');
 }

@@ -1,4 +1,3 @@
-import Table from 'cli-table3';
 import {
   type FileInfo,
   type HtabSummary,
@@ -9,7 +8,7 @@ import {
 import { containerRows, snapshotRows } from './containers.js';
 import { exitCodeOf } from './failure.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { borderless, count, json, printable, size } from './text.js';
+import { columns, count, json, printable, size } from './text.js';
 
 export interface InfoArguments extends InputArguments {
   readonly devices?: boolean;
@@ -98,34 +97,26 @@ function hptLine(hpt: HtabSummary): string {
   );
 }
 
-const PLAIN = borderless();
-
 function snapshotTable({ layers }: FileInfo): string[] {
   const rows = snapshotRows(layers);
   if (rows.length === 0) return [];
-  const head = ['ID', 'snapshot', 'date', 'VM clock', 'VM state', 'disk size', ''];
-  const table = new Table({ ...PLAIN, head });
-  table.push(...rows.map((row) => row.map(printable)));
-  return ['', table.toString()];
+  const head = ['ID', 'snapshot', 'date', 'VM clock', 'VM state', 'disk size'];
+  return ['', ...columns([head, ...rows.map((row) => row.map(printable))])];
 }
 
 function ramTable({ ram }: StreamInfo): string[] {
   if (ram.length === 0) return [];
   const head = ['RAM block', 'length', 'pages', 'zero', 'xbzrle', 'compressed', 'kept'];
-  const table = new Table({ ...PLAIN, head });
-  for (const block of ram) {
-    const { pages, zeroPages, xbzrlePages, compressedPages } = block;
-    table.push([
-      printable(block.name),
-      block.usedLength,
-      pages,
-      zeroPages,
-      xbzrlePages,
-      compressedPages,
-      whereKept(block),
-    ]);
-  }
-  return [table.toString(), ''];
+  const rows = ram.map((block) => [
+    printable(block.name),
+    block.usedLength,
+    block.pages,
+    block.zeroPages,
+    block.xbzrlePages,
+    block.compressedPages,
+    whereKept(block),
+  ]);
+  return [...columns([head, ...rows]), ''];
 }
 
 function whereKept(block: StreamInfo['ram'][number]): string {
@@ -137,11 +128,10 @@ function whereKept(block: StreamInfo['ram'][number]): string {
 
 function sectionTable({ sections }: StreamInfo): string[] {
   const head = ['id', 'section', 'instance', 'version', 'offset', 'length', 'parts'];
-  const table = new Table({ ...PLAIN, head });
-  for (const s of sections) {
+  const rows = sections.map((s) => {
     const parts = s.iterable ? s.parts.map((part) => part.kind[0]).join('') : '';
     const shown = parts.length > 12 ? `${parts.length}` : parts;
-    table.push([s.id, printable(s.name), s.instance, s.version, s.offset, s.length, shown]);
-  }
-  return [table.toString(), ''];
+    return [s.id, printable(s.name), s.instance, s.version, s.offset, s.length, shown];
+  });
+  return [...columns([head, ...rows]), ''];
 }

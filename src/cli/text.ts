@@ -33,13 +33,12 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun.endsWith('y') ? `${noun.slice(0, -1)}ies` : `${noun}s`}`;
 }
 
-/** Options of a table of cli-table3 without lines and colours. */
-export function borderless(): {
-  style: { head: string[]; border: string[] };
-  chars: Record<string, string>;
-} {
-  const names = ['top', 'bottom', 'left', 'right', 'mid', 'top-mid', 'top-left', 'top-right'];
-  const more = ['bottom-mid', 'bottom-left', 'bottom-right', 'left-mid', 'mid-mid', 'right-mid'];
-  const chars = Object.fromEntries([...names, ...more].map((name) => [name, '']));
-  return { style: { head: [], border: [] }, chars: { ...chars, middle: ' ' } };
+/** Lines of a table with aligned columns; a file decides how many rows there are. */
+export function columns(rows: readonly (readonly (string | number)[])[]): string[] {
+  const cells = rows.map((row) => row.map(String));
+  const widths: number[] = [];
+  for (const row of cells) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
+  }
+  return cells.map((row) => row.map((cell, at) => ` ${cell.padEnd(widths[at] ?? 0)} `).join(' '));
 }

@@ -1,7 +1,6 @@
-import Table from 'cli-table3';
 import { type VerifyReport, verify } from '../index.js';
 import { type InputArguments, inputOf, withInput } from './input.js';
-import { borderless, count, json, printable, size } from './text.js';
+import { columns, count, json, printable, size } from './text.js';
 
 /** What ends the command when the file is damaged, as for malformed input. */
 const DAMAGED = 3;
@@ -30,7 +29,7 @@ function lines(report: VerifyReport): string[] {
   }
   const printed = out.map(printable);
   if (report.table !== undefined && report.table.byPageSize.length > 0) {
-    printed.push('', pageSizes(report.table));
+    printed.push('', ...pageSizes(report.table));
   }
   return printed;
 }
@@ -57,8 +56,7 @@ function facts({ stream, hpt, table }: VerifyReport): string[] {
   return out;
 }
 
-function pageSizes({ byPageSize }: NonNullable<VerifyReport['table']>): string {
-  const table = new Table({ ...borderless(), head: ['base page', 'actual page', 'entries'] });
-  for (const { base, actual, count } of byPageSize) table.push([size(base), size(actual), count]);
-  return table.toString();
+function pageSizes({ byPageSize }: NonNullable<VerifyReport['table']>): string[] {
+  const rows = byPageSize.map(({ base, actual, count }) => [size(base), size(actual), count]);
+  return columns([['base page', 'actual page', 'entries'], ...rows]);
 }

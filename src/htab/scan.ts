@@ -20,6 +20,12 @@ export type BlockPass = (source: ByteSource, offset: number, frame: BlockFrame) 
 /** So many bytes of blocks go by before a {@link BlockPass} is asked: most parts are short. */
 const PASS_AFTER = 256 * 1024;
 
+/**
+ * So many slots at most are in one batch, beyond its first block: who takes it works for as long as
+ * that lasts. Batches of real tables have fewer.
+ */
+const BATCH_SLOTS = 2 ** 26;
+
 export interface ScanOptions extends BlockFrame {
   /** For messages. */
   readonly path: string;
@@ -53,9 +59,10 @@ export async function* scanBlocks(
     const offset = reader.offset;
     let at = start;
     let count = 0;
+    let covered = 0;
     let marker = false;
     let needed = HEADER_BYTES;
-    while (end - at >= HEADER_BYTES) {
+    while (end - at >= HEADER_BYTES && covered < BATCH_SLOTS) {
       const index = view.getUint32(at, little);
       const nValid = view.getUint16(at + 4, little);
       const nInvalid = view.getUint16(at + 6, little);
@@ -77,6 +84,7 @@ export async function* scanBlocks(
         break;
       }
       at += size;
+      covered += nValid + nInvalid;
       count++;
     }
     if (at > start) {

@@ -15,7 +15,7 @@ import { cli } from '../helpers/cli.js';
 import { fixture, fixtureUrl, load } from '../helpers/fixtures.js';
 import { plainElements } from '../helpers/reference.js';
 import { scratch, scratchFile } from '../helpers/sources.js';
-import { smallGuest } from '../helpers/stream.js';
+import { header, ram, smallGuest, start, str8, tail, u64 } from '../helpers/stream.js';
 
 const GUEST = scratchFile('guest.mig', smallGuest());
 const KERNEL = load(fixture('kvm/h8-guest.htab.gz'));
@@ -44,6 +44,16 @@ describe('info', () => {
       for (const part of section.parts) expect([1, 2, 3, 4]).toContain(bytes[part.offset]);
     }
   });
+
+  test('a list of many RAM blocks is shown as fast as it is read', async () => {
+    const names = Array.from({ length: 60_000 }, (_, i) => `block${i}`);
+    const list = names.map((name) => Buffer.concat([str8(name), u64(4096)]));
+    const setup = Buffer.concat([u64((names.length * 4096) | 4), ...list, ram.empty]);
+    const stream = [header(), start(2, 'ram', 4, setup, { footers: true }), tail(undefined)];
+    const { code, stdout } = await cli(['info', '-'], stream);
+    expect(code).toBe(0);
+    expect(stdout.toString()).toMatch(/^ block59999 +4096 /m);
+  }, 20_000);
 
   test('names in a file cannot write to the terminal', async () => {
     const evil = Buffer.from(smallGuest());

@@ -414,3 +414,28 @@ describe('other iterable sections', () => {
     await expect(eventsOf(new BufferSource(bytes))).rejects.toMatchObject(failure);
   });
 });
+
+describe('the event loop goes on', () => {
+  /** How often a timer fires while a stream is described. */
+  async function turnsFor(...elements: Buffer[]): Promise<number> {
+    const source = new BufferSource(Buffer.concat([header(), ...elements, tail(undefined)]));
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    await describeStream(source);
+    clearInterval(timer);
+    return turns;
+  }
+
+  test('during a million bytes of tiny parts', async () => {
+    const parts = new Array<Buffer>(50_000).fill(part(5, htabPart(), FOOTERS));
+    const begin = start(5, 'spapr/htab', 1, u32(22), FOOTERS);
+    expect(await turnsFor(begin, ...parts)).toBeGreaterThan(5);
+  });
+
+  test('during blocks that empty many slots each', async () => {
+    const place = (i: number) => Math.imul(i, 2654435761) >>> 0;
+    const blocks = Array.from({ length: 40_000 }, (_, i) => chunk(place(i), [hpte(i)], 65535));
+    const begin = start(5, 'spapr/htab', 1, u32(46), FOOTERS);
+    expect(await turnsFor(begin, part(5, htabPart(...blocks), FOOTERS))).toBeGreaterThan(5);
+  });
+});
