@@ -1,8 +1,13 @@
 import type { FileHandle } from 'node:fs/promises';
 import { describe, expect, test, vi } from 'vitest';
 import { AtomicFile } from '../../src/bytes/output.js';
-import { readExactly } from '../../src/bytes/read.js';
-import { BufferSource, type ByteSource, FileSource } from '../../src/bytes/source.js';
+import { readExactly, readUpTo } from '../../src/bytes/read.js';
+import {
+  BufferSource,
+  type ByteSource,
+  FileSource,
+  IterableSource,
+} from '../../src/bytes/source.js';
 import { MAX_TRANSFER, writeFully } from '../../src/bytes/write.js';
 import { pattern, pipe, refusal } from '../container/support.js';
 import { scratchFile } from '../helpers/sources.js';
@@ -80,4 +85,17 @@ describe('readExactly', () => {
       expect(error).toMatchObject({ code: 'E_TRUNCATED' });
     }
   });
+});
+
+test('a piece of a pipe is not looked at once the next was asked for', async () => {
+  function* overwritten(): Generator<Uint8Array> {
+    const memory = Buffer.alloc(4);
+    for (const byte of [1, 2, 3]) yield memory.fill(byte);
+    memory.fill(9);
+  }
+  const source = new IterableSource(overwritten());
+  const head = Buffer.alloc(12);
+  expect(await readUpTo(source, Buffer.alloc(20), 0)).toBe(12);
+  for (const from of [0, 4, 8, 11]) await source.read(head.subarray(from), from);
+  expect(head.toString('hex')).toBe('010101010202020203030303');
 });
