@@ -46,7 +46,7 @@ export const DEFAULT_LIMITS = Object.freeze({
   /** Objects and arrays in one another, in a description. */
   vmdescDepth: 64,
   /** Values of a description. */
-  vmdescValues: 500_000,
+  vmdescValues: 1_000_000,
   /** State of one device that is decoded; a larger one is reported without its tree. */
   deviceBytes: 64 * 1024 * 1024,
   /** Nodes in the tree of one device; what is beyond stays undecoded. */

@@ -30,7 +30,7 @@ test('the packages at run time are those that are named, without dependencies an
   const { dependencies } = read('package.json') as { dependencies: Record<string, string> };
   const named = Object.keys(dependencies).map((name) => `node_modules/${name}`);
   expect(atRunTime.map(([path]) => path).sort()).toEqual(named.sort());
-  expect(named.length).toBe(6);
+  expect(named.length).toBe(5);
   for (const [path, { dependencies, hasInstallScript }] of atRunTime) {
     expect(dependencies, path).toBeUndefined();
     expect(hasInstallScript, path).toBeUndefined();

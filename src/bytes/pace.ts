@@ -26,3 +26,30 @@ export class Pace {
     this.#until = performance.now() + SLICE;
   }
 }
+
+/**
+ * Work that can pause: it yields every few milliseconds at least, and gives its result at the end. Whoever
+ * has it decides if others get a turn meanwhile.
+ */
+export type Steps<T> = Generator<void, T, void>;
+
+/** Does it without a pause. */
+export function atOnce<T>(work: Steps<T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/**
+ * Does it in turns with everything else.
+ * @throws AbortedError when the signal fired; what the work throws
+ */
+export async function inTurns<T>(work: Steps<T>, signal: AbortSignal | undefined): Promise<T> {
+  const pace = new Pace(signal);
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+    if (pace.due) await pace.pause();
+  }
+}

@@ -1,12 +1,9 @@
 import * as v from 'valibot';
+import { atOnce, type Steps } from '../bytes/pace.js';
 import { FormatError } from '../errors.js';
 import { exceeded, type LimitOptions, limitsOf } from '../limits.js';
-import {
-  type OrderedJson,
-  OrderedJsonError,
-  OrderedObject,
-  parseOrderedJson,
-} from '../qevm/json.js';
+import { type OrderedJson, OrderedObject, parseOrderedJson } from '../qevm/json.js';
+import { OrderedJsonError } from '../qevm/json-scanner.js';
 
 /**
  * What `qemu-system-ppc64 -M NAME -dump-vmstate FILE` says: how that program describes the state of
@@ -75,19 +72,27 @@ const FieldSchema = v.object({
 });
 
 /**
- * Reads the JSON of `-dump-vmstate`. Keys are data, whatever they are called, and unknown ones are
- * ignored.
+ * Reads the JSON of `-dump-vmstate`, without a pause: a second and more for a real one. Keys are data, whatever
+ * they are called, and unknown ones are ignored.
  * @throws FormatError `E_VMSTATE` for text that is not such a dump; LimitError
  */
 export function parseVmstateDump(json: Uint8Array, options?: LimitOptions): VmstateDump {
+  return atOnce(dumpSteps(json, options));
+}
+
+/** The same in steps. */
+export function* dumpSteps(
+  json: Uint8Array,
+  options: LimitOptions | undefined,
+): Steps<VmstateDump> {
   const limits = limitsOf(options);
   if (json.length > limits.vmstateBytes) {
     throw exceeded(limits, 'vmstateBytes', 'the description of the target is too long');
   }
   let root: OrderedJson;
   try {
-    const text = Buffer.from(json.buffer, json.byteOffset, json.length).toString();
-    root = parseOrderedJson(text, { depth: limits.vmstateDepth, values: limits.vmstateValues });
+    const { vmstateDepth: depth, vmstateValues: values } = limits;
+    root = yield* parseOrderedJson(json, { depth, values });
   } catch (error) {
     if (!(error instanceof OrderedJsonError)) throw error;
     if (error.exceeds !== undefined) {
@@ -103,7 +108,7 @@ export function parseVmstateDump(json: Uint8Array, options?: LimitOptions): Vmst
     if (name === MACHINE_KEY) continue;
     const device = object(top.values[i], [name]);
     const path = [name, 'Description'];
-    classes.push({ name, state: parseState(device.get('Description'), path) });
+    classes.push({ name, state: yield* parseState(device.get('Description'), path) });
   }
   const counted = classes.some(({ state }) => hasCount(state));
   return { machine, counted, classes };
@@ -117,19 +122,19 @@ function hasCount({ fields, subsections }: TargetState): boolean {
   );
 }
 
-function parseState(value: OrderedJson | undefined, path: string[]): TargetState {
+function* parseState(value: OrderedJson | undefined, path: string[]): Steps<TargetState> {
   const { name, version_id, minimum_version_id } = check(StateSchema, value, path);
   const state = object(value, path);
   return {
     name,
     version: version_id,
     minimumVersion: minimum_version_id,
-    fields: list(state, 'Fields', path, parseField),
-    subsections: list(state, 'Subsections', path, parseState),
+    fields: yield* list(state, 'Fields', path, parseField),
+    subsections: yield* list(state, 'Subsections', path, parseState),
   };
 }
 
-function parseField(value: OrderedJson, path: string[]): TargetField {
+function* parseField(value: OrderedJson, path: string[]): Steps<TargetField> {
   const { field, version_id, field_exists, num, size } = check(FieldSchema, value, path);
   const inner = object(value, path).get('Description');
   return {
@@ -138,21 +143,27 @@ function parseField(value: OrderedJson, path: string[]): TargetField {
     optional: field_exists,
     count: num,
     size,
-    state: inner === undefined ? undefined : parseState(inner, [...path, 'Description']),
+    state: inner === undefined ? undefined : yield* parseState(inner, [...path, 'Description']),
   };
 }
 
 /** A list that is left out when there is none. */
-function list<T>(
+function* list<T>(
   parent: OrderedObject,
   key: string,
   path: string[],
-  parse: (value: OrderedJson, path: string[]) => T,
-): T[] {
+  parse: (value: OrderedJson, path: string[]) => Steps<T>,
+): Steps<T[]> {
   const value = parent.get(key);
   if (value === undefined) return [];
   if (!Array.isArray(value)) throw bad('no list', { path: [...path, key].join(' / ') });
-  return value.map((item, i) => parse(item, [...path, `${key}[${i}]`]));
+  const items: T[] = [];
+  for (const [i, item] of value.entries()) {
+    items.push(yield* parse(item, [...path, `${key}[${i}]`]));
+    // Checking one by its schema takes some microseconds.
+    yield;
+  }
+  return items;
 }
 
 function object(value: OrderedJson | undefined, path: string[]): OrderedObject {

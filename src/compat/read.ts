@@ -1,8 +1,9 @@
+import { inTurns } from '../bytes/pace.js';
 import { readAtMost } from '../bytes/read.js';
 import type { OperationOptions } from '../bytes/reader.js';
 import { openFile } from '../bytes/source.js';
 import { limitsOf } from '../limits.js';
-import { parseVmstateDump, type VmstateDump } from './dump.js';
+import { dumpSteps, type VmstateDump } from './dump.js';
 
 /**
  * Reads a file that `qemu-system-ppc64 -M NAME -dump-vmstate FILE` wrote.
@@ -15,5 +16,5 @@ export async function readVmstateDump(
   const { signal, limits } = options;
   await using source = await openFile(path);
   const json = await readAtMost(source, limitsOf(limits).vmstateBytes, signal);
-  return parseVmstateDump(json, limits);
+  return inTurns(dumpSteps(json, limits), signal);
 }

@@ -37,8 +37,8 @@ export class TargetIndex {
     for (const name of endings(section)) {
       if (vmsdName !== undefined && vmsdName !== name) continue;
       const known = this.#byName.get(name);
-      classes.push(...(known?.classes ?? []));
-      states.push(...(known?.states.values() ?? []));
+      for (const type of known?.classes ?? []) classes.push(type);
+      for (const state of known?.states.values() ?? []) states.push(state);
     }
     return { classes, states };
   }

@@ -1,3 +1,4 @@
+import { inTurns, type Steps } from '../bytes/pace.js';
 import type { ByteSource } from '../bytes/source.js';
 import { limitsOf } from '../limits.js';
 import type {
@@ -47,10 +48,11 @@ export async function* describeDevices(
   source: ByteSource,
   options: DescribeDevicesOptions = {},
 ): AsyncGenerator<DeviceReport> {
-  const { onWarning, onEvent } = options;
+  const { onWarning, onEvent, signal } = options;
   const limits = limitsOf(options.limits);
-  const { found } = await findVmdesc(source, options.start ?? 0, limits);
-  const descriptions = new Descriptions(found?.devices ?? []);
+  const { found } = await findVmdesc(source, options.start ?? 0, limits, signal);
+  const descriptions = new Descriptions();
+  await inTurns(descriptions.add(found?.devices ?? []), signal);
   let current: Pick<DeviceReport, 'tree' | 'reason'> | undefined;
   for await (const event of readStream(source, options)) {
     onEvent?.(event);
@@ -90,12 +92,13 @@ async function collect(event: SectionEvent, limit: number): Promise<Uint8Array |
   return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
 }
 
-/** Descriptions by name and instance. The same may come several times, in the stream's order. */
+/** Descriptions by name and instance. The same may come several times: the next one is the last. */
 class Descriptions {
   readonly #byIdentity = new Map<string, DeviceDescription[]>();
 
-  constructor(devices: readonly DeviceDescription[]) {
-    for (const device of devices) {
+  *add(devices: readonly DeviceDescription[]): Steps<void> {
+    for (const device of devices.toReversed()) {
+      yield;
       const key = `${device.instance} ${device.name}`;
       const list = this.#byIdentity.get(key);
       if (list === undefined) this.#byIdentity.set(key, [device]);
@@ -104,6 +107,6 @@ class Descriptions {
   }
 
   take({ instance, name }: SectionIdentity): DeviceDescription | undefined {
-    return this.#byIdentity.get(`${instance} ${name}`)?.shift();
+    return this.#byIdentity.get(`${instance} ${name}`)?.pop();
   }
 }

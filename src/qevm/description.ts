@@ -1,3 +1,4 @@
+import { atOnce, type Steps } from '../bytes/pace.js';
 import { type OrderedJson, OrderedObject } from './json.js';
 
 /**
@@ -34,76 +35,93 @@ export interface FieldDescription {
   readonly states: readonly StateDescription[];
 }
 
+/** Fields and states between two pauses: some milliseconds. */
+const STEP = 1024;
+
 type Draft = { -readonly [K in keyof FieldDescription]: FieldDescription[K] };
 
-/** The state whose keys stand in this object. Undefined where a length in it cannot be told. */
-export function parseState(object: OrderedObject): StateDescription | undefined {
-  const vmsdName = object.get('vmsd_name');
-  const version = object.get('version');
-  const fields = object.get('fields');
-  if (!Array.isArray(fields)) return undefined;
-  const drafts: Draft[] = [];
-  for (const value of fields) {
-    const field = parseField(value);
-    if (field === undefined) return undefined;
-    drafts.push(field);
-  }
-  correctPointerArrays(drafts);
-  const subsections = parseSubsections(object.get('subsections'));
-  if (subsections === undefined) return undefined;
-  return {
-    vmsdName: typeof vmsdName === 'string' ? vmsdName : undefined,
-    version: typeof version === 'number' ? version : undefined,
-    fields: drafts,
-    subsections,
-  };
-}
+/** Makes the model of a description out of its JSON. */
+export class StateParser {
+  #done = 0;
 
-function parseSubsections(value: OrderedJson | undefined): StateDescription[] | undefined {
-  if (value === undefined) return [];
-  if (!Array.isArray(value)) return undefined;
-  const subsections: StateDescription[] = [];
-  for (const item of value) {
-    const state = item instanceof OrderedObject ? parseState(item) : undefined;
-    if (state?.vmsdName === undefined) return undefined;
-    subsections.push(state);
-  }
-  return subsections;
-}
-
-function parseField(value: OrderedJson): Draft | undefined {
-  if (!(value instanceof OrderedObject)) return undefined;
-  const name = value.get('name');
-  const type = value.get('type');
-  const size = value.get('size');
-  const length = value.get('array_len');
-  const index = value.get('index');
-  if (!isCount(size) || (length !== undefined && !isCount(length))) return undefined;
-  return {
-    name: typeof name === 'string' ? name : '',
-    type: typeof type === 'string' ? type : 'unknown',
-    size,
-    count: length ?? 1,
-    compressed: length !== undefined,
-    index: isCount(index) ? index : undefined,
-    states: parseStates(value),
-  };
-}
-
-/** `struct` holds one state; otherwise each key `vmsd_name` begins another in the field itself. */
-function parseStates(field: OrderedObject): StateDescription[] {
-  const struct = field.get('struct');
-  const parts: OrderedObject[] = [];
-  if (struct instanceof OrderedObject) {
-    parts.push(struct);
-  } else {
-    for (const [i, name] of field.names.entries()) {
-      if (name === 'vmsd_name') parts.push(new OrderedObject());
-      parts.at(-1)?.add(name, field.values[i] ?? null);
+  /** The state whose keys stand in this object. Undefined where a length in it cannot be told. */
+  *state(object: OrderedObject): Steps<StateDescription | undefined> {
+    if (++this.#done % STEP === 0) yield;
+    const vmsdName = object.get('vmsd_name');
+    const version = object.get('version');
+    const fields = object.get('fields');
+    if (!Array.isArray(fields)) return undefined;
+    const drafts: Draft[] = [];
+    for (const value of fields) {
+      const field = yield* this.#field(value);
+      if (field === undefined) return undefined;
+      drafts.push(field);
     }
+    correctPointerArrays(drafts);
+    const subsections = yield* this.#subsections(object.get('subsections'));
+    if (subsections === undefined) return undefined;
+    return {
+      vmsdName: typeof vmsdName === 'string' ? vmsdName : undefined,
+      version: typeof version === 'number' ? version : undefined,
+      fields: drafts,
+      subsections,
+    };
   }
-  const states = parts.map(parseState);
-  return states.every((state) => state !== undefined) ? states : [];
+
+  *#subsections(value: OrderedJson | undefined): Steps<StateDescription[] | undefined> {
+    if (value === undefined) return [];
+    if (!Array.isArray(value)) return undefined;
+    const subsections: StateDescription[] = [];
+    for (const item of value) {
+      const state = item instanceof OrderedObject ? yield* this.state(item) : undefined;
+      if (state?.vmsdName === undefined) return undefined;
+      subsections.push(state);
+    }
+    return subsections;
+  }
+
+  *#field(value: OrderedJson): Steps<Draft | undefined> {
+    if (++this.#done % STEP === 0) yield;
+    if (!(value instanceof OrderedObject)) return undefined;
+    const name = value.get('name');
+    const type = value.get('type');
+    const size = value.get('size');
+    const length = value.get('array_len');
+    const index = value.get('index');
+    if (!isCount(size) || (length !== undefined && !isCount(length))) return undefined;
+    return {
+      name: typeof name === 'string' ? name : '',
+      type: typeof type === 'string' ? type : 'unknown',
+      size,
+      count: length ?? 1,
+      compressed: length !== undefined,
+      index: isCount(index) ? index : undefined,
+      states: yield* this.#states(value),
+    };
+  }
+
+  /** `struct` holds one state; otherwise each key `vmsd_name` begins another in the field itself. */
+  *#states(field: OrderedObject): Steps<StateDescription[]> {
+    const struct = field.get('struct');
+    const parts: OrderedObject[] = [];
+    if (struct instanceof OrderedObject) {
+      parts.push(struct);
+    } else {
+      for (const [i, name] of field.names.entries()) {
+        if (++this.#done % STEP === 0) yield;
+        if (name === 'vmsd_name') parts.push(new OrderedObject());
+        parts.at(-1)?.add(name, field.values[i] ?? null);
+      }
+    }
+    const states: StateDescription[] = [];
+    let whole = true;
+    for (const part of parts) {
+      const state = yield* this.state(part);
+      if (state === undefined) whole = false;
+      else states.push(state);
+    }
+    return whole ? states : [];
+  }
 }
 
 /**
@@ -153,9 +171,15 @@ export function fieldsLength(fields: readonly FieldDescription[]): number {
  * structs are part of the struct's size already. Undefined when it is no safe integer.
  */
 export function stateLength(state: StateDescription): number | undefined {
+  return atOnce(measure(state));
+}
+
+/** The same in steps. */
+export function* measure(state: StateDescription): Steps<number | undefined> {
   let sum = fieldsLength(state.fields);
   for (const sub of state.subsections) {
-    const inner = stateLength(sub);
+    yield;
+    const inner = yield* measure(sub);
     if (inner === undefined) return undefined;
     sum += subsectionHeaderLength(sub.vmsdName ?? '') + inner;
   }

@@ -1,4 +1,5 @@
-import jsonc from 'jsonc-parser';
+import type { Steps } from '../bytes/pace.js';
+import { JsonScanner, type JsonToken, OrderedJsonError } from './json-scanner.js';
 
 /**
  * JSON that keeps every key of an object, in order. QEMU's writer (qobject/json-writer.c) does not
@@ -23,12 +24,8 @@ export class OrderedObject {
   }
 }
 
-/**
- * The scanner takes a microsecond for each of these, and builds strings of them. The JSON of QEMU
- * has no escapes, and a blank between tokens.
- */
-const MAX_BLANKS = 4 * 1024 * 1024;
-const MAX_ESCAPES = 1024 * 1024;
+/** Bytes of text between two pauses: some milliseconds. */
+const STEP = 16 * 1024;
 
 export interface OrderedJsonLimits {
   /** Deepest nesting of objects and arrays. */
@@ -37,74 +34,131 @@ export interface OrderedJsonLimits {
   readonly values: number;
 }
 
-/** Thrown out of the visitor's callbacks; carries what is wrong and where in the text. */
-export class OrderedJsonError extends Error {
-  constructor(
-    message: string,
-    readonly at: number,
-    /** Which limit the text exceeds, if that is what is wrong. */
-    readonly exceeds?: keyof OrderedJsonLimits,
-  ) {
-    super(`${message} at character ${at}`);
+/**
+ * Parses strict JSON, a piece at a time. What it is in has no place on the stack, and the limits are
+ * checked before it goes deeper: no text can overflow the stack or fill the memory.
+ * @throws OrderedJsonError
+ */
+export function* parseOrderedJson(text: Uint8Array, limits: OrderedJsonLimits): Steps<OrderedJson> {
+  const scanner = new JsonScanner(text);
+  const builder = new Builder(scanner, limits);
+  for (let pause = STEP; ; ) {
+    const token = scanner.next();
+    if (token === 'end') return builder.result();
+    if (token !== 'blank') builder.take(token);
+    if (scanner.end < pause) continue;
+    yield;
+    pause = scanner.end + STEP;
   }
 }
 
-/**
- * Parses strict JSON. The limits are checked before the parser goes deeper, so that no text can
- * overflow the stack or fill the memory.
- * @throws OrderedJsonError
- */
-export function parseOrderedJson(text: string, limits: OrderedJsonLimits): OrderedJson {
-  const maxDepth = limits.depth;
-  let left = limits.values;
-  refuseSlowText(text);
-  const root: OrderedJson[] = [];
-  const parents: (OrderedJson[] | OrderedObject)[] = [root];
-  let key = '';
+/** What may stand next. A container may end at its `first` member, but not behind a comma. */
+type Expected = 'first' | 'member' | 'colon' | 'value' | 'comma';
 
-  const add = (value: OrderedJson, at: number): void => {
-    if (--left < 0) throw new OrderedJsonError('too many values', at, 'values');
-    const parent = parents[parents.length - 1];
-    if (parent instanceof OrderedObject) parent.add(key, value);
-    else parent?.push(value);
-  };
-  const begin = (value: OrderedJson[] | OrderedObject, at: number): boolean => {
-    if (parents.length > maxDepth) throw new OrderedJsonError('nested too deeply', at, 'depth');
-    add(value, at);
-    parents.push(value);
-    return true;
-  };
+class Builder {
+  readonly #scanner: JsonScanner;
+  readonly #depth: number;
+  /** Values that may still come. */
+  #left: number;
+  #root: OrderedJson | undefined;
+  readonly #open: (OrderedJson[] | OrderedObject)[] = [];
+  /** The innermost of them. */
+  #parent: OrderedJson[] | OrderedObject | undefined;
+  #key = '';
+  #expected: Expected = 'value';
 
-  jsonc.visit(
-    text,
-    {
-      onObjectBegin: (at) => begin(new OrderedObject(), at),
-      onArrayBegin: (at) => begin([], at),
-      onObjectEnd: () => void parents.pop(),
-      onArrayEnd: () => void parents.pop(),
-      onObjectProperty: (name) => {
-        key = name;
-      },
-      onLiteralValue: add,
-      onError: (code, at) => {
-        throw new OrderedJsonError(jsonc.printParseErrorCode(code), at);
-      },
-    },
-    { disallowComments: true, allowTrailingComma: false, allowEmptyContent: false },
-  );
-  const [value] = root;
-  if (value === undefined) throw new OrderedJsonError('ValueExpected', 0);
-  return value;
-}
+  constructor(scanner: JsonScanner, { depth, values }: OrderedJsonLimits) {
+    this.#scanner = scanner;
+    this.#depth = depth;
+    this.#left = values;
+  }
 
-function refuseSlowText(text: string): void {
-  let blanks = 0;
-  let escapes = 0;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c <= 0x20) blanks++;
-    else if (c === 0x5c) escapes++;
-    if (blanks > MAX_BLANKS) throw new OrderedJsonError('too much white space', i);
-    if (escapes > MAX_ESCAPES) throw new OrderedJsonError('too many escapes', i);
+  /** @throws OrderedJsonError when the text ends too early */
+  result(): OrderedJson {
+    if (this.#root !== undefined && this.#parent === undefined) return this.#root;
+    throw this.#unexpected('end');
+  }
+
+  /** @throws OrderedJsonError when the token stands at the wrong place */
+  take(token: JsonToken): void {
+    const expected = this.#expected;
+    const parent = this.#parent;
+    const inObject = parent instanceof OrderedObject;
+    const closes = parent !== undefined && (expected === 'first' || expected === 'comma');
+    if (closes && token === (inObject ? '}' : ']')) {
+      this.#open.pop();
+      this.#parent = this.#open.at(-1);
+      this.#expected = 'comma';
+    } else if (expected === 'colon' && token === ':') {
+      this.#expected = 'value';
+    } else if (expected === 'comma' && token === ',' && parent !== undefined) {
+      this.#expected = 'member';
+    } else if (inObject && (expected === 'first' || expected === 'member') && token === 'string') {
+      this.#key = String(this.#scanner.value);
+      this.#expected = 'colon';
+    } else if (
+      expected === 'value' ||
+      (!inObject && (expected === 'first' || expected === 'member'))
+    ) {
+      this.#value(token);
+    } else {
+      throw this.#unexpected(token);
+    }
+  }
+
+  #value(token: JsonToken): void {
+    switch (token) {
+      case 'string':
+      case 'value':
+        this.#add(this.#scanner.value);
+        this.#expected = 'comma';
+        return;
+      case '{':
+        this.#begin(new OrderedObject());
+        return;
+      case '[':
+        this.#begin([]);
+        return;
+      default:
+        throw this.#unexpected(token);
+    }
+  }
+
+  #begin(container: OrderedJson[] | OrderedObject): void {
+    if (this.#open.length >= this.#depth) {
+      throw new OrderedJsonError('nested too deeply', this.#scanner.at, 'depth');
+    }
+    this.#add(container);
+    this.#open.push(container);
+    this.#parent = container;
+    this.#expected = 'first';
+  }
+
+  #add(value: OrderedJson): void {
+    if (--this.#left < 0) {
+      throw new OrderedJsonError('too many values', this.#scanner.at, 'values');
+    }
+    if (this.#parent === undefined) this.#root = value;
+    else if (this.#parent instanceof OrderedObject) this.#parent.add(this.#key, value);
+    else this.#parent.push(value);
+  }
+
+  /** Says what should have stood there. */
+  #unexpected(token: JsonToken): OrderedJsonError {
+    return new OrderedJsonError(this.#missing(token), this.#scanner.at);
+  }
+
+  #missing(token: JsonToken): string {
+    const inObject = this.#parent instanceof OrderedObject;
+    const expected = this.#expected;
+    if (expected === 'colon') return 'ColonExpected';
+    if (expected === 'comma' && this.#parent === undefined) return 'EndOfFileExpected';
+    if (token === 'end' && (expected === 'first' || expected === 'comma')) {
+      return inObject ? 'CloseBraceExpected' : 'CloseBracketExpected';
+    }
+    if (expected === 'comma') return 'CommaExpected';
+    if (inObject && expected !== 'value' && !(expected === 'first' && token === ','))
+      return 'PropertyNameExpected';
+    return 'ValueExpected';
   }
 }

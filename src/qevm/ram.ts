@@ -253,7 +253,7 @@ export class RamWalker {
       if (block === undefined) yield { type: 'pages' };
       else this.#byName.set(block.name, block);
     }
-    this.blocks.push(...this.#byName.values());
+    for (const block of this.#byName.values()) this.blocks.push(block);
   }
 }
 

@@ -1,3 +1,4 @@
+import { Pace } from '../bytes/pace.js';
 import { ByteReader, type ByteReaderOptions, LARGEST_ENSURE } from '../bytes/reader.js';
 import type { ByteSource } from '../bytes/source.js';
 import { FormatError, UnsupportedError } from '../errors.js';
@@ -66,6 +67,7 @@ export async function* readStream(
 class StreamWalk {
   readonly #reader: ByteReader;
   readonly #start: number;
+  readonly #signal: AbortSignal | undefined;
   readonly #walkers: Map<string, PayloadWalker<unknown>>;
   readonly #sections = new Map<number, SectionIdentity>();
   readonly #warnings: StreamWarning[] = [];
@@ -79,7 +81,7 @@ class StreamWalk {
   #byFooters = false;
   /** Whether it was said that the ends of devices are guessed. */
   #guessed = false;
-  /** Described payload lengths not met yet, by name and instance, in order. */
+  /** Described payload lengths not met yet, by name and instance, the next one last. */
   readonly #lengths = new Map<string, (number | undefined)[]>();
 
   constructor(
@@ -87,6 +89,7 @@ class StreamWalk {
     options: StreamOptions,
   ) {
     this.#start = options.start ?? 0;
+    this.#signal = options.signal;
     this.#reader = new ByteReader(source, options);
     const ram = new RamWalker();
     this.#walkers = new Map<string, PayloadWalker<unknown>>([
@@ -164,9 +167,11 @@ class StreamWalk {
   async #findDescription(): Promise<void> {
     // Loaded late, with its JSON parser: an HPT file needs none.
     const { findVmdesc } = await import('./vmdesc.js');
-    const search = await findVmdesc(this.source, this.#start, this.#reader.limits);
+    const search = await findVmdesc(this.source, this.#start, this.#reader.limits, this.#signal);
     this.#vmdesc = search.found;
-    for (const { name, instance, payloadLength } of search.found?.devices ?? []) {
+    const pace = new Pace(this.#signal);
+    for (const { name, instance, payloadLength } of (search.found?.devices ?? []).toReversed()) {
+      if (pace.due) await pace.pause();
       const key = `${instance} ${name}`;
       const list = this.#lengths.get(key);
       if (list === undefined) this.#lengths.set(key, [payloadLength]);
@@ -251,7 +256,7 @@ class StreamWalk {
   ): Promise<PayloadWalker<unknown> | undefined> {
     const offset = this.#reader.offset;
     if (kind === 'full') {
-      const described = this.#lengths.get(`${section.instance} ${section.name}`)?.shift();
+      const described = this.#lengths.get(`${section.instance} ${section.name}`)?.pop();
       if (described !== undefined && (await this.#endsPlausibly(section, offset + described))) {
         return (reader) => reader.passOver(described, describeSection(section));
       }

@@ -1,7 +1,7 @@
-import jsonc from 'jsonc-parser';
+import { JsonScanner, type JsonToken, OrderedJsonError } from './json-scanner.js';
 
 /** `configuration` stands first and is a few lines; nothing else is looked at. */
-const MAX_DEPTH = 8;
+const MAX_LENGTH = 64 * 1024;
 
 /**
  * The description with another length for the machine type's name: the number `size` of the field
@@ -9,9 +9,7 @@ const MAX_DEPTH = 8;
  * else stays as it is, byte for byte; so does everything in a text that has no such number.
  */
 export function resizeMachineName(json: Uint8Array, length: number): Uint8Array {
-  // One character a byte, so that positions are the same.
-  const text = Buffer.from(json.buffer, json.byteOffset, json.length).toString('latin1');
-  const place = placeOfSize(text);
+  const place = placeOfSize(json);
   if (place === undefined) return json;
   return Buffer.concat([
     json.subarray(0, place.at),
@@ -25,42 +23,41 @@ interface Place {
   readonly length: number;
 }
 
-/** Ends the parser's walk, which has no other end. */
-const SEEN = Symbol('seen enough');
-
-function placeOfSize(text: string): Place | undefined {
-  let place: Place | undefined;
-  let depth = 0;
+function placeOfSize(json: Uint8Array): Place | undefined {
+  const scanner = new JsonScanner(json.subarray(0, MAX_LENGTH));
   let name: unknown;
-  const deeper = (): void => {
-    if (++depth > MAX_DEPTH) throw SEEN;
-  };
-  const out = (): void => {
-    depth--;
-  };
   try {
-    jsonc.visit(text, {
-      onObjectBegin: deeper,
-      onObjectEnd: out,
-      onArrayBegin: deeper,
-      onArrayEnd: out,
-      onObjectProperty: (key) => {
-        if (depth === 1 && key !== 'configuration') throw SEEN;
-      },
-      onLiteralValue: (value, at, length, _line, _column, path) => {
-        const [top, list, index, key, ...rest] = path();
-        if (top !== 'configuration' || list !== 'fields' || rest.length > 0) return;
-        if (typeof index !== 'number') return;
-        if (key === 'name') name = value;
-        if (key === 'size' && name === 'name' && typeof value === 'number') place = { at, length };
-        if (place !== undefined) throw SEEN;
-      },
-      onError: () => {
-        throw SEEN;
-      },
-    });
+    for (const path of literals(scanner)) {
+      const { value, at, end } = scanner;
+      const [top, list, index, key, ...rest] = path;
+      if (top !== 'configuration') return undefined;
+      if (list !== 'fields' || typeof index !== 'number' || rest.length > 0) continue;
+      if (key === 'name') name = value;
+      if (key === 'size' && name === 'name' && typeof value === 'number') {
+        return { at, length: end - at };
+      }
+    }
   } catch (error) {
-    if (error !== SEEN) throw error;
+    if (!(error instanceof OrderedJsonError)) throw error;
   }
-  return place;
+  return undefined;
+}
+
+/** Keys and indices that lead to each string, number or word, which the scanner is at then. */
+function* literals(scanner: JsonScanner): Generator<readonly (string | number)[]> {
+  const path: (string | number)[] = [];
+  let before: JsonToken = 'blank';
+  for (let token = scanner.next(); token !== 'end'; token = scanner.next()) {
+    if (token === 'blank') continue;
+    const last = path.length - 1;
+    const inner = path[last];
+    if (token === '{') path.push('');
+    else if (token === '[') path.push(0);
+    else if (token === '}' || token === ']') path.pop();
+    else if (token === ',' && typeof inner === 'number') path[last] = inner + 1;
+    else if (token === 'string' && typeof inner === 'string' && before !== ':') {
+      path[last] = String(scanner.value);
+    } else if (token === 'string' || token === 'value') yield path;
+    before = token;
+  }
 }

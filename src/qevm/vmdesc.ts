@@ -1,9 +1,11 @@
+import { atOnce, inTurns, type Steps } from '../bytes/pace.js';
 import type { ByteSource } from '../bytes/source.js';
-import { FormatError, LimitError } from '../errors.js';
+import { FormatError, LimitError, throwIfAborted } from '../errors.js';
 import { exceeded, type LimitOptions, type Limits, limitsOf } from '../limits.js';
-import { parseState, type StateDescription, stateLength } from './description.js';
+import { measure, type StateDescription, StateParser } from './description.js';
 import { ELEMENT } from './elements.js';
-import { type OrderedJson, OrderedJsonError, OrderedObject, parseOrderedJson } from './json.js';
+import { type OrderedJson, OrderedObject, parseOrderedJson } from './json.js';
+import { OrderedJsonError } from './json-scanner.js';
 
 /**
  * The description that QEMU 2.3 and later append to a stream: JSON that says, field by field, what
@@ -48,11 +50,13 @@ export type VmdescSearch =
  * Finds the description at the end of a seekable source: the last byte 0x06 that is followed by a
  * length that fits and by JSON with `devices`. What follows it may be padding.
  * @param from where the stream begins; nothing before it is looked at
+ * @throws IoError; AbortedError
  */
 export async function findVmdesc(
   source: ByteSource,
   from: number,
   limits?: LimitOptions,
+  signal?: AbortSignal,
 ): Promise<VmdescSearch> {
   const { vmdescBytes } = limitsOf(limits);
   const size = source.size;
@@ -62,6 +66,7 @@ export async function findVmdesc(
   const lowest = Math.max(from, size - vmdescBytes - PADDING);
   // Windows overlap by the element's header and the '{'.
   for (let end = size; end > lowest; end -= step) {
+    throwIfAborted(signal);
     const start = Math.max(lowest, end - step);
     const window = await readAt(source, start, Math.min(size, end + HEADER + 1) - start);
     for (let at = end - start - 1; at >= 0; at--) {
@@ -81,7 +86,7 @@ export async function findVmdesc(
       // Guest memory may hold anything: only text that looks like the description is parsed.
       if (json.length < length || !json.includes('"devices"')) continue;
       try {
-        return { found: parseVmdesc(json, offset, limits) };
+        return { found: await inTurns(parse(json, offset, limits), signal) };
       } catch (error) {
         if (!(error instanceof FormatError || error instanceof LimitError)) throw error;
         // The one nearest to the end is the real one; another inside RAM proves nothing.
@@ -110,20 +115,31 @@ function tooLong(limits: Limits, offset: number, actual: number): LimitError {
   return exceeded(limits, 'vmdescBytes', 'the description is too long', details);
 }
 
-/** @throws FormatError `E_VMDESC` for text that is not a description; LimitError */
+/**
+ * Parses it without a pause: a large one takes seconds. {@link findVmdesc} gives others a turn.
+ * @throws FormatError `E_VMDESC` for text that is not a description; LimitError
+ */
 export function parseVmdesc(
   json: Uint8Array,
   offset: number,
-  options?: LimitOptions,
+  limits?: LimitOptions,
 ): VmDescription {
+  return atOnce(parse(json, offset, limits));
+}
+
+function* parse(
+  json: Uint8Array,
+  offset: number,
+  options: LimitOptions | undefined,
+): Steps<VmDescription> {
   const limits = limitsOf(options);
   const bad = (message: string, cause?: unknown): FormatError =>
     new FormatError('E_VMDESC', message, { offset: offset + HEADER, path: PATH, cause });
   if (json.length > limits.vmdescBytes) throw tooLong(limits, offset, json.length);
   let value: OrderedJson;
   try {
-    const text = Buffer.from(json.buffer, json.byteOffset, json.length).toString();
-    value = parseOrderedJson(text, { depth: limits.vmdescDepth, values: limits.vmdescValues });
+    const { vmdescDepth: depth, vmdescValues: values } = limits;
+    value = yield* parseOrderedJson(json, { depth, values });
   } catch (error) {
     if (!(error instanceof OrderedJsonError)) throw error;
     if (error.exceeds !== undefined) {
@@ -136,20 +152,22 @@ export function parseVmdesc(
   if (!(value instanceof OrderedObject) || !Array.isArray(list)) {
     throw bad("it has no list 'devices'");
   }
-  const devices = list.map((device, i): DeviceDescription => {
+  const states = new StateParser();
+  const devices: DeviceDescription[] = [];
+  for (const [i, device] of list.entries()) {
     const name = device instanceof OrderedObject ? device.get('name') : undefined;
     if (!(device instanceof OrderedObject) || typeof name !== 'string') {
       throw bad(`devices[${i}] has no name`);
     }
     const instance = device.get('instance_id');
-    const state = parseState(device);
-    return {
+    const state = yield* states.state(device);
+    devices.push({
       name,
       instance: typeof instance === 'number' ? instance : 0,
-      payloadLength: state === undefined ? undefined : stateLength(state),
+      payloadLength: state === undefined ? undefined : yield* measure(state),
       state,
-    };
-  });
+    });
+  }
   const pageSize = value.get('page_size');
   return {
     offset,

@@ -1,45 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { parseOrderedJson } from '../../src/qevm/json.js';
 import { parseVmdesc } from '../../src/qevm/vmdesc.js';
 
-const LIMITS = { depth: 64, values: 2_000_000 };
 const bytes = (text: string): Buffer => Buffer.from(text);
-
-describe('JSON with keys that repeat', () => {
-  it('keeps all of them, in order', () => {
-    expect(
-      parseOrderedJson('{"a": 1, "__proto__": 2, "a": [true, null, "x"]}', LIMITS),
-    ).toMatchObject({
-      names: ['a', '__proto__', 'a'],
-      values: [1, 2, [true, null, 'x']],
-    });
-  });
-
-  it.each([
-    ['', 'ValueExpected'],
-    ['[1 2]', 'CommaExpected'],
-    ['[1,]', 'ValueExpected'],
-    ['{"a":1,}', 'PropertyNameExpected'],
-    ['[1] x', 'InvalidSymbol'],
-    ['[1] 2', 'EndOfFileExpected'],
-    ['// c\n1', 'InvalidCommentToken'],
-    ['{"a" 1}', 'ColonExpected'],
-    ['"a', 'UnexpectedEndOfString'],
-    ['[', 'CloseBracketExpected'],
-  ])('refuses %j', (text, message) => {
-    expect(() => parseOrderedJson(text, LIMITS)).toThrow(message);
-  });
-
-  it.each([
-    ['arrays', '['.repeat(100_000), 'nested too deeply'],
-    ['objects', '{"a":'.repeat(100_000), 'nested too deeply'],
-    ['values', `[${'1,'.repeat(2_000_001)}1]`, 'too many values'],
-    ['blanks', `[${' '.repeat(5 << 20)}]`, 'too much white space'],
-    ['escapes', `"${'\\n'.repeat(2 << 20)}"`, 'too many escapes'],
-  ])('refuses too many %s', (_, text, message) => {
-    expect(() => parseOrderedJson(text, LIMITS)).toThrow(message);
-  });
-});
 
 describe('the description', () => {
   it('is refused as FormatError', () => {

@@ -5,8 +5,8 @@ import { build } from 'esbuild';
 import type { Addons } from './cross.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** What loads the addon (src/addon/load.ts), and a package whose modules are wired up as it runs. */
-const NOT_BUNDLED = ['node-gyp-build', 'jsonc-parser'];
+/** What loads the addon (src/addon/load.ts). */
+const NOT_BUNDLED = ['node-gyp-build'];
 
 /** What is to be run inside. */
 export interface Job {
