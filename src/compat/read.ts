@@ -16,5 +16,6 @@ export async function readVmstateDump(
   const { signal, limits } = options;
   await using source = await openFile(path);
   const json = await readAtMost(source, limitsOf(limits).vmstateBytes, signal);
-  return inTurns(dumpSteps(json, limits), signal);
+  // Awaited here: a failure while the file is being closed would be nobody's.
+  return await inTurns(dumpSteps(json, limits), signal);
 }
