@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { readUpTo } from '../bytes/read.js';
 import { type ByteSource, IterableSource } from '../bytes/source.js';
 import { FormatError, SpaprHtabError, throwIfAborted } from '../errors.js';
 import { exceeded, type LimitOptions, limitsOf } from '../limits.js';
@@ -52,10 +51,7 @@ export async function openDecompressed(
   return new DecompressedSource(source, kind, piped, weight, options.signal);
 }
 
-/**
- * The bytes of a source from `start` on; each piece is its own memory. All but the last are full: what
- * zlib says of bytes that follow the data depends on whether they come with it.
- */
+/** The bytes of a source from `start` on; each piece is its own memory. */
 async function* pieces(
   source: ByteSource,
   start: number,
@@ -65,7 +61,7 @@ async function* pieces(
   for (let position = start; ; ) {
     throwIfAborted(signal);
     const piece = Buffer.allocUnsafeSlow(PIECE);
-    const count = await readUpTo(source, piece, position, signal);
+    const count = await source.read(piece, position);
     if (count === 0) return;
     position += count;
     if (source.size === undefined) weight.in += count;

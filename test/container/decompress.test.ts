@@ -199,7 +199,6 @@ class FailingSource extends BufferSource {
   }
 }
 
-// Node looks at what follows only as far as it came with the end of the data.
 test('what stands behind gzip data makes the same of it, however it comes', async () => {
   const outcome = async (source: ByteSource): Promise<string> => {
     await using opened = await openDecompressed(source, 'gzip');
@@ -211,7 +210,7 @@ test('what stands behind gzip data makes the same of it, however it comes', asyn
   for (const behind of ['', '00', '001f8b', '1f8b08', '6161', '0000001f8b08']) {
     const bytes = Buffer.concat([gzipSync(pattern(20)), Buffer.from(behind, 'hex')]);
     const whole = await outcome(new BufferSource(bytes));
-    for (const size of [1, 2, 7, bytes.length - 1, bytes.length]) {
+    for (let size = 1; size <= bytes.length; size++) {
       expect(await outcome(pipe(bytes, size)), `${behind} in pieces of ${size}`).toBe(whole);
     }
   }
