@@ -33,7 +33,7 @@ export interface ByteReaderOptions extends OperationOptions {
 }
 
 /** Bytes of the first read after a seek, and how much longer each one is than the one before. */
-const FIRST_READ = 64 * 1024;
+const FIRST_READ = 256 * 1024;
 const GROWTH = 4;
 
 /** Bytes that `ensure` can be asked for at most: the largest block fits twice. */
