@@ -26,5 +26,7 @@ export type Task =
 export type WorkerMessage =
   | { readonly type: 'ready' }
   | { readonly type: 'done' }
+  /** The process ends in order before its task does: another one is to go on. */
+  | { readonly type: 'retired' }
   | { readonly type: 'figures'; readonly figures: Figures }
   | { readonly type: 'finding'; readonly path: string | undefined; readonly finding: Finding };

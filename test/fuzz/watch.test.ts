@@ -49,6 +49,12 @@ describe('a parser with a fault', () => {
   });
 });
 
+test('memory that many inputs leave behind is seen, and another process goes on', async () => {
+  const options = { parsers: ['staged: leak'], seed: 1, inputs: 400, findings: 2 };
+  const [result] = await run({ ...options, folder: scratch(), limits: LIMITS });
+  expect(result?.found.map(({ finding }) => finding.invariant)).toEqual(['leak', 'leak']);
+});
+
 test('a run goes on in another process after a crash, and stores each input', async () => {
   const parsers = ['staged: crash', 'staged: wrong error'];
   const options = { parsers, seed: 1, inputs: 50, findings: 3, folder: scratch(), limits: LIMITS };

@@ -74,6 +74,10 @@ export class Watchdog implements AsyncDisposable {
           if (message.type === 'figures') figures = message.figures;
           if (message.type === 'finding') found.push(message);
           if (message.type === 'done') finish({ done: true });
+          if (message.type === 'retired') {
+            child.kill('SIGKILL');
+            finish({ done: false });
+          }
         });
         child.on('exit', (code, signal) => {
           const last = found.at(-1)?.finding.invariant;
@@ -96,7 +100,7 @@ export class Watchdog implements AsyncDisposable {
     rmSync(this.#scratch, { recursive: true, force: true });
     const arguments_ = [this.#scratch, this.foundFolder, String(memoryMiB * MIB)];
     const child = fork(WORKER, arguments_, {
-      execArgv: ['--import', 'tsx', `--max-old-space-size=${heapMiB}`],
+      execArgv: ['--import', 'tsx', `--max-old-space-size=${heapMiB}`, '--expose-gc'],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     this.#stderr = '';

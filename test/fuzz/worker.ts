@@ -15,6 +15,10 @@ import { targetOf } from './targets/all.js';
 const [, , scratch = '', found = '', limit = '0'] = process.argv;
 /** Largest resident set that is allowed, in bytes. */
 const MOST_MEMORY = Number(limit);
+/** Above this the process is replaced: what earlier inputs left to the collector is not the next one's. */
+const RETIRE_AT = MOST_MEMORY / 2;
+/** Memory in use, when all that can be collected was, in bytes: more of it is a leak. */
+const MOST_KEPT = 128 * 1024 * 1024;
 const REPORT_EVERY = 500;
 
 mkdirSync(scratch, { recursive: true });
@@ -57,6 +61,16 @@ async function aftermath(): Promise<Violation | undefined> {
   return new Violation('memory', `the process grew to ${Math.round(maxRSS / 1024)} MiB`);
 }
 
+/** Whether there is room for another input in this process. */
+async function hasRoom(): Promise<boolean> {
+  // Streams and processes end, and buffers are swept, a while after nobody holds them.
+  for (let turn = 0; turn < 5 && process.memoryUsage.rss() >= RETIRE_AT; turn++) {
+    globalThis.gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return process.memoryUsage.rss() < RETIRE_AT;
+}
+
 /** Descriptors that stay open though everything ended. */
 async function descriptors(): Promise<number> {
   await new Promise((resolve) => setTimeout(resolve, 20));
@@ -69,7 +83,7 @@ async function fuzz({
   inputs,
   seconds,
   most,
-}: Extract<Task, { type: 'fuzz' }>): Promise<void> {
+}: Extract<Task, { type: 'fuzz' }>): Promise<'done' | 'retired'> {
   const fuzzer = new Fuzzer(targetOf(parser), seed, join(scratch, 'work'));
   await fuzzer.begin();
   const { figures } = fuzzer;
@@ -103,6 +117,16 @@ async function fuzz({
       // Memory that was used once stays counted: another process begins anew.
       if (invariant === 'memory') process.exit(0);
     }
+    if (!(await hasRoom())) {
+      const { heapUsed, external } = process.memoryUsage();
+      if (heapUsed + external > MOST_KEPT) {
+        const message = `${Math.round((heapUsed + external) / 2 ** 20)} MiB cannot be collected`;
+        const finding = { parser, variant, invariant: 'leak', message };
+        send({ type: 'finding', path: storeFinding(found, bytes, finding), finding });
+      }
+      send({ type: 'figures', figures: { ...figures, milliseconds: performance.now() - began } });
+      return 'retired';
+    }
     if (figures.inputs === 50) open = await descriptors();
     if (figures.inputs % 1000 === 999 && open > 0) {
       const now = await descriptors();
@@ -122,6 +146,7 @@ async function fuzz({
     }
   }
   send({ type: 'figures', figures });
+  return 'done';
 }
 
 /** One input, by every way. */
@@ -145,7 +170,7 @@ async function replay(task: Extract<Task, { type: 'replay' }>): Promise<void> {
 process.on('message', (task: Task) => {
   const work = task.type === 'fuzz' ? fuzz(task) : replay(task);
   work.then(
-    () => send({ type: 'done' }),
+    (end) => send({ type: end ?? 'done' }),
     (error: unknown) => {
       console.error(error);
       process.exit(70);

@@ -26,6 +26,11 @@ const FAULTS: Readonly<Record<string, (bytes: Buffer) => Promise<Parsed>>> = {
       await new Promise((resolve) => setImmediate(resolve));
     }
   },
+  // A little for each input, and for good.
+  leak: async () => {
+    KEPT.push(Buffer.alloc(4 * 1024 * 1024, 1));
+    return { value: 'fine' };
+  },
   crash: async () => {
     process.kill(process.pid, 'SIGSEGV');
     return never();
@@ -42,6 +47,7 @@ const FAULTS: Readonly<Record<string, (bytes: Buffer) => Promise<Parsed>>> = {
   'offset beyond': async (bytes) => ({ value: 'fine', offsets: [bytes.length + 1] }),
 };
 let calls = 0;
+const KEPT: Buffer[] = [];
 
 export const STAGED: readonly Target[] = Object.entries(FAULTS).map(([name, fault]) => ({
   name: `staged: ${name}`,
