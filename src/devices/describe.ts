@@ -97,7 +97,7 @@ class Descriptions {
   readonly #byIdentity = new Map<string, DeviceDescription[]>();
 
   *add(devices: readonly DeviceDescription[]): Steps<void> {
-    for (const device of devices.toReversed()) {
+    for (const device of [...devices].reverse()) {
       yield;
       const key = `${device.instance} ${device.name}`;
       const list = this.#byIdentity.get(key);

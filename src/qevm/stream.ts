@@ -170,7 +170,7 @@ class StreamWalk {
     const search = await findVmdesc(this.source, this.#start, this.#reader.limits, this.#signal);
     this.#vmdesc = search.found;
     const pace = new Pace(this.#signal);
-    for (const { name, instance, payloadLength } of (search.found?.devices ?? []).toReversed()) {
+    for (const { name, instance, payloadLength } of [...(search.found?.devices ?? [])].reverse()) {
       if (pace.due) await pace.pause();
       const key = `${instance} ${name}`;
       const list = this.#lengths.get(key);
