@@ -276,7 +276,7 @@ describe.runIf(LINUX)('walkPages', () => {
     // AddressSanitizer would be the one from before.
     const env = {
       ...process.env,
-      ASAN_OPTIONS: `${process.env['ASAN_OPTIONS'] ?? ''}:handle_sigbus=0`,
+      ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:handle_sigbus=0`,
     };
     const child = spawn(process.execPath, [script, String(loadAddon().path), path, ...words], {
       stdio: ['ignore', 'pipe', 'inherit'],
