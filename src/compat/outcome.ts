@@ -1,4 +1,5 @@
 import { printable } from '../printable.js';
+
 /**
  * What the target would make of a part of the snapshot:
  *

@@ -89,14 +89,13 @@ class Weight {
   add(bytes: number): void {
     this.#out += bytes;
     const { decompressedBytes, decompressionRatio } = this.#limits;
-    const details = { offset: this.start, actual: this.#out };
+    const offset = this.start;
     if (this.#out > decompressedBytes) {
       const message = `what ${this.source.name} holds is too long`;
-      throw exceeded(this.#limits, 'decompressedBytes', message, details);
+      throw exceeded(this.#limits, 'decompressedBytes', message, { offset, actual: this.#out });
     }
     if (this.#out > UNWEIGHED && this.#out > this.in * decompressionRatio) {
       const message = `${this.in} bytes of ${this.source.name} become ${this.#out}`;
-      const { offset } = details;
       throw exceeded(this.#limits, 'decompressionRatio', message, { offset });
     }
   }

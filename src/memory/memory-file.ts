@@ -17,6 +17,14 @@ export class MemoryFile implements RandomAccessFile {
     return this.#chunks.size * CHUNK;
   }
 
+  /**
+   * What takes room: the position and the bytes of each chunk, in no order.
+   * @internal
+   */
+  *chunks(): Generator<readonly [position: number, bytes: Uint8Array]> {
+    for (const [number, chunk] of this.#chunks) yield [number * CHUNK, chunk];
+  }
+
   read(target: Uint8Array, position: number): Promise<number> {
     const length = Math.max(0, Math.min(target.length, this.#size - position));
     for (let done = 0; done < length; ) {

@@ -43,6 +43,9 @@ const LARGEST_ENTRY = 8 + 256 + 4 + 2 * TARGET_PAGE;
 /** zlib's bound for one page is a few bytes above it (compressBound). */
 const MAX_COMPRESSED_PAGE = TARGET_PAGE + (TARGET_PAGE >> 3) + 64;
 
+/** RAM blocks that a message lists; a real guest has about ten. */
+const MOST_NAMED = 16;
+
 /** What a walk over `ram` payloads yields: a sign of life, a window at a time. */
 export type RamItem =
   | { readonly type: 'blocks'; readonly blocks: readonly RamBlock[] }
@@ -202,6 +205,13 @@ export class RamWalker {
     context.warn({ code: 'W_ZERO_FILL', offset: reader.offset, message });
   }
 
+  /** The first few names, for a message: a file may have very many, and long ones. */
+  #knownNames(): string {
+    const names = [...this.#byName.keys()].slice(0, MOST_NAMED).map((name) => JSON.stringify(name));
+    const more = this.#byName.size - names.length;
+    return more > 0 ? `${names.join(', ')} or one of ${more} more` : names.join(', ');
+  }
+
   /** The block that a page entry belongs to: named by it, or the one before. */
   #block(reader: ByteReader, flags: number, address: number, offset: number): RamBlock {
     if (!(flags & RAM_FLAG.CONTINUE)) {
@@ -211,7 +221,7 @@ export class RamWalker {
         throw new FormatError('E_RAM', 'a page belongs to a RAM block that the list lacks', {
           offset: offset + 8,
           path: RAM_SECTION,
-          expected: [...this.#byName.keys()].map((known) => JSON.stringify(known)).join(', '),
+          expected: this.#knownNames(),
           // Not the name: in a damaged stream it is what stands in memory.
           actual: `another name, of ${name.length} bytes`,
         });

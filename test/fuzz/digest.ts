@@ -1,5 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
-import type { ByteSource, HtabItem, HtabItems, RandomAccessFile } from 'spapr-htab';
+import type { ByteSource, HtabItem, HtabItems } from 'spapr-htab';
+import { MemoryFile } from '../../src/memory/memory-file.js';
 import type { PlainBlock } from '../helpers/reference.js';
 
 export const digest = (bytes: Uint8Array): string =>
@@ -89,53 +90,12 @@ export async function readSome(source: ByteSource, from: number, most: number): 
   return bytes.subarray(0, length);
 }
 
-const CHUNK = 64 * 1024;
-const ZEROS = Buffer.alloc(CHUNK);
-
 /** A sparse file in memory of any size, whose content has a digest. */
-export class DigestFile implements RandomAccessFile {
-  readonly #chunks = new Map<number, Buffer>();
-  size = 0;
-
-  read(target: Uint8Array, position: number): Promise<number> {
-    const length = Math.max(0, Math.min(target.length, this.size - position));
-    for (let done = 0; done < length; ) {
-      const at = (position + done) % CHUNK;
-      const step = Math.min(length - done, CHUNK - at);
-      const chunk = this.#chunks.get(Math.floor((position + done) / CHUNK)) ?? ZEROS;
-      target.set(chunk.subarray(at, at + step), done);
-      done += step;
-    }
-    return Promise.resolve(length);
-  }
-
-  write(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
-      const number = Math.floor((position + done) / CHUNK);
-      const at = (position + done) % CHUNK;
-      const step = Math.min(bytes.length - done, CHUNK - at);
-      const chunk = this.#chunks.get(number) ?? Buffer.alloc(CHUNK);
-      this.#chunks.set(number, chunk);
-      chunk.set(bytes.subarray(done, done + step), at);
-      done += step;
-    }
-    this.size = Math.max(this.size, position + bytes.length);
-    return Promise.resolve();
-  }
-
-  truncate(size: number): Promise<void> {
-    for (const [number, chunk] of this.#chunks) {
-      if (number * CHUNK >= size) this.#chunks.delete(number);
-      else chunk.fill(0, Math.min(CHUNK, size - number * CHUNK));
-    }
-    this.size = size;
-    return Promise.resolve();
-  }
-
+export class DigestFile extends MemoryFile {
   digest(): string {
     const hash = createHash('sha1').update(`${this.size}`);
-    for (const [number, chunk] of [...this.#chunks].sort(([a], [b]) => a - b)) {
-      if (!chunk.equals(ZEROS)) hash.update(`${number} `).update(chunk);
+    for (const [position, bytes] of [...this.chunks()].sort(([a], [b]) => a - b)) {
+      if (!Buffer.alloc(bytes.length).equals(bytes)) hash.update(`${position} `).update(bytes);
     }
     return hash.digest('hex').slice(0, 16);
   }

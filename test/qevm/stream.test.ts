@@ -280,6 +280,22 @@ describe('the ram section', () => {
     await expect(walk(payload)).rejects.toMatchObject({ code, offset });
   });
 
+  test('of very many blocks, a message names the first', async () => {
+    const names = Array.from({ length: 30_000 }, (_, i) => `block ${i}`);
+    const list = Buffer.concat([
+      u64((BigInt(names.length) << 12n) | 4n),
+      ...names.flatMap((name) => [str8(name), u64(4096)]),
+    ]);
+    const page = Buffer.concat([u64(8), str8('x'), Buffer.alloc(4096)]);
+    const payload = Buffer.concat([list, page]);
+    const bytes = Buffer.concat([header(), start(2, 'ram', 4, payload, BARE), tail([])]);
+    const error = await describeStream(new BufferSource(bytes)).catch((error: Error) => error);
+    expect(error).toMatchObject({
+      code: 'E_RAM',
+      expected: expect.stringMatching(/^"block 0", .*"block 15" or one of 29984 more$/),
+    });
+  });
+
   test('the page size that the postcopy capability adds is found', async () => {
     const list = Buffer.concat([
       u64((3n << 20n) | 4n),
